@@ -1,0 +1,29 @@
+//! The plugmesh host: finds plugins, starts or dials them, balances calls over their instances, and
+//! serves them all through one gateway.
+//!
+//! The rooms, from the ground up; each may use those above it in this list:
+//!
+//! - [`name`]: the names that everything else is keyed by.
+//! - [`config`]: `plugmesh.yaml` and `plugin.yaml` as plain data; every fault is reported, not the first.
+//! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
+//! - [`transport`]: one connection to one endpoint.
+//! - [`launch`]: child processes: run directory, environment, output, readiness, death.
+//! - [`route`]: from a gRPC service to one endpoint: snapshot, balancing, the [`route::Channel`].
+//! - [`instance`]: one copy of a plugin: handshake, phases, health.
+//! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
+//! - [`gateway`]: the host's own listening side.
+//! - [`admin`]: `AdminService`.
+
+pub mod admin;
+pub mod config;
+pub mod gateway;
+pub mod identity;
+pub mod instance;
+pub mod launch;
+pub mod name;
+pub mod route;
+pub mod supervise;
+pub mod transport;
+
+/// What crosses a service seam when no narrower type fits.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
