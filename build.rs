@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 2] = [
-    "plugmesh/admin/v1/admin.proto",
-    "plugmesh/plugin/v1/plugin.proto",
-];
+const PROTOS: [&str; 2] = ["plugmesh/admin/v1/admin.proto", "plugmesh/plugin/v1/plugin.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");

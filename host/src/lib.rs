@@ -15,6 +15,7 @@
 //! - [`admin`]: `AdminService`.
 
 pub mod admin;
+pub mod closest;
 pub mod config;
 pub mod gateway;
 pub mod identity;

@@ -1,1 +1,25 @@
-//! Placeholder.
+//! From a gRPC service to one endpoint.
+//!
+//! A call walks through this room once: the [`Router`] finds who provides the service, a [`Route`] holds
+//! that plugin's endpoints and its [`Policy`], which picks one, and the [`Channel`] sends the call there
+//! and records how it ended. What a call reads is an immutable snapshot behind a lock-free pointer;
+//! whoever changes a route builds a new snapshot beside it.
+
+mod balance;
+mod call;
+mod channel;
+mod endpoint;
+mod error;
+mod message_limit;
+mod plugin_route;
+mod router;
+mod timeout;
+
+pub use balance::Policy;
+pub use call::CallBody;
+pub use channel::Channel;
+pub use endpoint::{Availability, Endpoint, EndpointChannel};
+pub use error::RouteError;
+pub use message_limit::{DEFAULT_MAX_MESSAGE, MessageMeter, TooLarge};
+pub use plugin_route::{Route, RouteSettings};
+pub use router::Router;

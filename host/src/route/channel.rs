@@ -1,0 +1,145 @@
+//! The service that sends any gRPC call where it belongs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use plugmesh::metadata;
+use tonic::Status;
+
+use super::call::{CallBody, Outcome};
+use super::{MessageMeter, RouteError, Router, timeout};
+use crate::BoxError;
+
+/// Sends gRPC calls into the mesh: give it to a generated client.
+///
+/// A call goes to the plugin that provides its service and there to one instance, by the plugin's policy.
+/// Metadata `plugmesh-plugin` chooses among several plugins that provide the service, and
+/// `plugmesh-instance` pins an instance by name or id. Cloning is cheap, and every clone is as good.
+///
+/// It is always ready. Dropping a call's future, or its response, cancels the call at the plugin.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    router: Router,
+}
+
+impl Channel {
+    pub(super) fn new(router: Router) -> Self {
+        Self { router }
+    }
+
+    async fn send<B>(router: Router, request: Request<B>) -> Result<Response<CallBody>, Status>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = service(request.uri().path())?;
+        let headers = request.headers();
+        let route = router.find(service, text(headers, metadata::PLUGIN))?;
+        let (endpoint, slot, call) = route.pick(text(headers, metadata::INSTANCE))?;
+        let timeout = timeout::of(headers);
+        let max_message = route.max_message();
+        let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
+        let sending = slot.send(request);
+        let (result, deadline) = match timeout {
+            None => (sending.await, None),
+            Some(timeout) => {
+                let mut deadline = Box::pin(tokio::time::sleep(timeout));
+                tokio::select! {
+                    // An answer that is there counts even when time is up as well.
+                    biased;
+                    result = sending => (result, Some(deadline)),
+                    () = &mut deadline => {
+                        call.end(Outcome::Failed);
+                        return Err(RouteError::deadline(&endpoint).into());
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let body = CallBody::new(&head.headers, body, call, max_message, deadline);
+                Ok(Response::from_parts(head, body))
+            }
+            Err(error) => {
+                let (status, outcome) = RouteError::call_with_outcome(&endpoint, error);
+                call.end(outcome);
+                Err(status)
+            }
+        }
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Channel
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<CallBody>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Box::pin(Self::send(self.router.clone(), request))
+    }
+}
+
+/// `package.Service` of `/package.Service/Method`.
+fn service(path: &str) -> Result<&str, RouteError> {
+    let (service, method) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or_default();
+    match service.is_empty() || method.is_empty() {
+        true => Err(RouteError::malformed_path(path)),
+        false => Ok(service),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, key: &str) -> Option<&'a str> {
+    headers.get(key)?.to_str().ok()
+}
+
+/// A request body whose messages are measured as they pass.
+struct Metered<B> {
+    body: B,
+    meter: MessageMeter,
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        Pin::new(&mut this.body).poll_frame(cx).map(|frame| {
+            frame.map(|frame| {
+                let frame = frame.map_err(Into::into)?;
+                if let Some(data) = frame.data_ref() {
+                    this.meter.advance(data)?;
+                }
+                Ok(frame)
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,164 @@
+//! Why a call got no answer from a plugin, in words for the caller; the one place where that becomes a
+//! gRPC status.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+
+use super::call::Outcome;
+use super::{Availability, Endpoint, TooLarge};
+use crate::BoxError;
+use crate::name::PluginName;
+use crate::transport::{CallError, StreamError};
+
+/// Why a call got no answer from a plugin.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct RouteError {
+    code: Code,
+    message: String,
+    #[source]
+    source: Option<BoxError>,
+}
+
+impl From<RouteError> for Status {
+    fn from(error: RouteError) -> Self {
+        let mut status = Status::new(error.code, error.message);
+        if let Some(source) = error.source {
+            status.set_source(Arc::from(source));
+        }
+        status
+    }
+}
+
+impl RouteError {
+    /// The gRPC code that the caller sees.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    fn new(code: Code, message: String) -> Self {
+        Self { code, message, source: None }
+    }
+
+    fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(super) fn malformed_path(path: &str) -> Self {
+        let path: String = path.chars().take(256).collect();
+        Self::new(
+            Code::Unimplemented,
+            format!("{path:?} is not a gRPC method: it should be /package.Service/Method"),
+        )
+    }
+
+    pub(super) fn unknown_service(service: &str, closest: Option<&str>) -> Self {
+        let service: String = service.chars().take(256).collect();
+        let mut message = format!("no plugin provides the service {service}");
+        match closest {
+            Some(closest) => message.push_str(&format!("; did you mean {closest}?")),
+            None => message.push_str("; `plugmesh services` lists those there are"),
+        }
+        Self::new(Code::Unimplemented, message)
+    }
+
+    pub(super) fn ambiguous<'a>(service: &str, plugins: impl Iterator<Item = &'a PluginName>) -> Self {
+        let message = format!(
+            "the service {service} is provided by several plugins: {}; choose one with the metadata {}",
+            list(plugins),
+            plugmesh::metadata::PLUGIN,
+        );
+        Self::new(Code::FailedPrecondition, message)
+    }
+
+    pub(super) fn unknown_plugin(plugin: &str, closest: Option<&str>) -> Self {
+        let plugin: String = plugin.chars().take(128).collect();
+        let hint = closest.map(|closest| format!("; did you mean {closest}?")).unwrap_or_default();
+        Self::new(Code::NotFound, format!("there is no plugin {plugin:?}{hint}"))
+    }
+
+    pub(super) fn not_provided(service: &str, plugin: &PluginName, services: &[Arc<str>]) -> Self {
+        let services = match services {
+            [] => "none".to_owned(),
+            services => list(services.iter()),
+        };
+        let message =
+            format!("the plugin {plugin} does not provide the service {service}; its services: {services}");
+        Self::new(Code::Unimplemented, message)
+    }
+
+    pub(super) fn nothing_ready(plugin: &PluginName, states: Vec<String>) -> Self {
+        let states = match states.is_empty() {
+            true => "it has none".to_owned(),
+            false => states.join(", "),
+        };
+        Self::new(Code::Unavailable, format!("the plugin {plugin} has no ready instance: {states}"))
+    }
+
+    pub(super) fn no_instance(plugin: &PluginName, pinned: &str) -> Self {
+        let pinned: String = pinned.chars().take(128).collect();
+        Self::new(Code::Unavailable, format!("the plugin {plugin} has no instance {pinned:?} (any more)"))
+    }
+
+    pub(super) fn pinned(endpoint: &Endpoint, availability: &Availability) -> Self {
+        Self::new(Code::Unavailable, format!("{} is {availability}", place(endpoint)))
+    }
+
+    pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
+        Self::new(Code::Unavailable, format!("{} has no open connection", place(endpoint)))
+    }
+
+    pub(super) fn deadline(endpoint: &Endpoint) -> Self {
+        let message = format!("{} did not answer within the caller's deadline", place(endpoint));
+        Self::new(Code::DeadlineExceeded, message)
+    }
+
+    pub(super) fn stream(endpoint: &Endpoint, error: StreamError) -> Self {
+        Self::new(error.code(), format!("{}: {error}", place(endpoint))).because(error)
+    }
+
+    pub(super) fn response_too_large(endpoint: &Endpoint, error: TooLarge) -> Self {
+        Self::too_large("response", endpoint, error)
+    }
+
+    /// The limit is the host's, and says so: clients and plugins have limits of their own.
+    fn too_large(what: &str, endpoint: &Endpoint, error: TooLarge) -> Self {
+        let message = format!(
+            "{what} message of {} bytes is over the host's limit of {} bytes for the plugin {}; raise \
+             max_message_size of that plugin in plugmesh.yaml or plugin.yaml",
+            error.length,
+            error.max,
+            endpoint.name().plugin(),
+        );
+        Self::new(Code::ResourceExhausted, message)
+    }
+
+    pub(super) fn call(endpoint: &Endpoint, error: CallError) -> Status {
+        Self::call_with_outcome(endpoint, error).0
+    }
+
+    pub(super) fn call_with_outcome(endpoint: &Endpoint, error: CallError) -> (Status, Outcome) {
+        match error {
+            CallError::NotConnected => (Self::not_connected(endpoint).into(), Outcome::Failed),
+            CallError::Stream(error) => (Self::stream(endpoint, error).into(), Outcome::Failed),
+            CallError::Request(error) => {
+                let status = match error.downcast_ref::<TooLarge>() {
+                    Some(too_large) => Self::too_large("request", endpoint, *too_large).into(),
+                    None => Status::from_error(error),
+                };
+                (status, Outcome::Cancelled)
+            }
+        }
+    }
+}
+
+fn place(endpoint: &Endpoint) -> String {
+    format!("instance {} of plugin {}", endpoint.name(), endpoint.name().plugin())
+}
+
+fn list(items: impl Iterator<Item = impl Display>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,55 @@
+//! The `grpc-timeout` header.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+/// What a call's `grpc-timeout` says; `None` when there is none or it is malformed, which gRPC's HTTP/2
+/// protocol lets a server ignore.
+pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get("grpc-timeout")?)
+}
+
+fn parse(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    // At most eight digits, so that no unit can overflow.
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount = digits.iter().fold(0, |amount, digit| amount * 10 + u64::from(digit - b'0'));
+    Some(match unit {
+        b'H' => Duration::from_secs(amount * 3600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_each_unit() {
+        for (text, duration) in [
+            ("1H", Duration::from_secs(3600)),
+            ("2M", Duration::from_secs(120)),
+            ("99999999S", Duration::from_secs(99_999_999)),
+            ("20m", Duration::from_millis(20)),
+            ("5u", Duration::from_micros(5)),
+            ("7n", Duration::from_nanos(7)),
+        ] {
+            assert_eq!(parse(&HeaderValue::from_static(text)), Some(duration), "{text}");
+        }
+    }
+
+    #[test]
+    fn ignores_what_is_malformed() {
+        for text in ["", "S", "1", "100000000S", "-1S", "1.5S", "1s", "S1"] {
+            assert_eq!(parse(&HeaderValue::from_str(text).unwrap()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! From an address to bytes that flow.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Address, Io};
+
+/// How TLS is done towards an endpoint.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The present configuration. It is read anew for each connection, so that certificates can be
+    /// replaced while the host runs.
+    pub config: Arc<ArcSwap<ClientConfig>>,
+    /// The name to ask for and to check; what else is checked is up to the configuration's verifier.
+    pub server_name: ServerName<'static>,
+}
+
+/// Makes byte streams to one address. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    address: Address,
+    tls: Option<Tls>,
+    timeout: Duration,
+}
+
+/// Why there is no byte stream.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The system refused, or nobody listens.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// Where to.
+        address: Address,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The TLS handshake failed.
+    #[error("the TLS handshake with {address} failed")]
+    Tls {
+        /// Where to.
+        address: Address,
+        /// What TLS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The address wants TLS and nothing says how.
+    #[error("{0} needs certificates: name ca, cert and key under tls")]
+    NoTls(Address),
+    /// It took too long.
+    #[error("connecting to {address} took longer than {after:?}")]
+    Timeout {
+        /// Where to.
+        address: Address,
+        /// The bound.
+        after: Duration,
+    },
+}
+
+impl Dialer {
+    /// How long a connection may take, TLS included, unless said otherwise.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A dialer for a Unix socket or plain TCP.
+    pub fn plain(address: Address) -> Self {
+        Self { address, tls: None, timeout: Self::TIMEOUT }
+    }
+
+    /// A dialer for TLS.
+    pub fn tls(address: Address, tls: Tls) -> Self {
+        Self { address, tls: Some(tls), timeout: Self::TIMEOUT }
+    }
+
+    /// Bounds the time that a connection may take. Default: [`Self::TIMEOUT`].
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Where to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Connects. Dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    /// Nobody listens, TLS fails, or the time is over.
+    pub async fn dial(&self) -> Result<Io, DialError> {
+        let timeout = || DialError::Timeout { address: self.address.clone(), after: self.timeout };
+        tokio::time::timeout(self.timeout, self.connect()).await.map_err(|_| timeout())?
+    }
+
+    async fn connect(&self) -> Result<Io, DialError> {
+        let refused = |source| DialError::Connect { address: self.address.clone(), source };
+        match &self.address {
+            Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix).map_err(refused),
+            Address::Tcp { host, port } => tcp(host, *port).await.map(Io::Tcp).map_err(refused),
+            Address::Tls { host, port } => {
+                let tls = self.tls.as_ref().ok_or_else(|| DialError::NoTls(self.address.clone()))?;
+                let stream = tcp(host, *port).await.map_err(refused)?;
+                let connector = tokio_rustls::TlsConnector::from(tls.config.load_full());
+                let stream = connector.connect(tls.server_name.clone(), stream).await;
+                stream
+                    .map(|stream| Io::Tls(Box::new(stream)))
+                    .map_err(|source| DialError::Tls { address: self.address.clone(), source })
+            }
+        }
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    // Without it a call waits for the peer's delayed acknowledgement, 40 ms.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

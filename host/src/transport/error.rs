@@ -1,0 +1,62 @@
+//! What can go wrong between the caller and an endpoint, before a gRPC status exists.
+
+use h2::Reason;
+use tonic::Code;
+
+use super::Closed;
+use crate::BoxError;
+
+/// Why a call got no response.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There was no connection to send it on. Nothing was sent: trying elsewhere is safe.
+    #[error("there is no connection")]
+    NotConnected,
+    /// The stream failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The request's own body failed.
+    #[error("the request ended with an error")]
+    Request(#[source] BoxError),
+}
+
+/// Why a stream ended early.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The peer reset the stream.
+    #[error("the stream was reset ({0})")]
+    Reset(Reason),
+    /// The connection was lost with the stream on it.
+    #[error("the connection was lost ({0})")]
+    Lost(Closed),
+}
+
+impl StreamError {
+    /// Whether the peer said that it never looked at the request, so that sending it again is safe.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Reset(Reason::REFUSED_STREAM))
+    }
+
+    /// The gRPC code that stands for it, after the table in gRPC's `PROTOCOL-HTTP2.md`.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Lost(_) => Code::Unavailable,
+            Self::Reset(reason) => match *reason {
+                Reason::REFUSED_STREAM => Code::Unavailable,
+                Reason::CANCEL => Code::Cancelled,
+                Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+                Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+                _ => Code::Internal,
+            },
+        }
+    }
+}
+
+impl From<h2::Error> for StreamError {
+    fn from(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(reason) if error.is_reset() => Self::Reset(reason),
+            _ => Self::Lost(Closed::from(&error)),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! HTTP/2 over a byte stream, as the client side.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::uri::{Authority, Scheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// Window of one stream, in bytes: what an endpoint may send ahead of a reader that stands still.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Window of one connection, in bytes. It holds full windows of 200 streams, which is tonic's and hyper's bound
+/// on streams: one reader that stands still must never take the window from its neighbours.
+const CONNECTION_WINDOW: u32 = 200 * STREAM_WINDOW;
+
+/// Largest header list that is accepted from an endpoint, in bytes: gRPC's usual 8 KiB of metadata, doubled.
+const HEADER_LIST: u32 = 16 * 1024;
+
+/// Bytes of one stream that wait for the socket before the sender has to: two frames of the default size.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// Settings of a connection. The default is right unless a measurement says otherwise.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bound on the time between the connection and the peer's first SETTINGS frame.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { handshake_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// One HTTP/2 connection. When the last handle is gone it closes, after the streams on it have ended.
+pub struct Connection {
+    sender: SendRequest<Bytes>,
+    streams: AtomicUsize,
+    closed: watch::Receiver<Option<Closed>>,
+    scheme: Scheme,
+    authority: Authority,
+    driver: tokio::task::AbortHandle,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Closed(Arc<str>);
+
+impl Closed {
+    /// Closed for the reason that `text` gives.
+    pub(crate) fn because(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&h2::Error> for Closed {
+    fn from(error: &h2::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("streams", &self.streams())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}
+
+impl Connection {
+    /// Opens HTTP/2 on `io`, driven by a task that `tasks` owns on the current runtime. `on_close` is called
+    /// once, when the connection has ended for whatever reason.
+    ///
+    /// HTTP/2 lets a client send before the server has said anything, so this does not wait for the peer:
+    /// one that speaks something else shows itself by closing.
+    ///
+    /// # Errors
+    /// The bytes do not flow.
+    pub async fn open<T, F>(
+        io: T,
+        scheme: Scheme,
+        tasks: &TaskTracker,
+        settings: &Settings,
+        on_close: F,
+    ) -> Result<Arc<Self>, Closed>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: FnOnce() + Send + 'static,
+    {
+        let handshake = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false)
+            .handshake(io);
+        let (sender, connection) = tokio::time::timeout(settings.handshake_timeout, handshake)
+            .await
+            .map_err(|_| Closed::because("the peer does not take bytes"))?
+            .map_err(|error| Closed::from(&error))?;
+        let (announce, closed) = watch::channel(None);
+        let mut ending = Ending { announce, on_close: Some(on_close), reason: None };
+        let driver = tasks.spawn(async move {
+            ending.because(match connection.await {
+                Ok(()) => Closed::because("the peer closed it"),
+                Err(error) => Closed::from(&error),
+            });
+        });
+        Ok(Arc::new(Self {
+            sender,
+            streams: AtomicUsize::new(0),
+            closed,
+            scheme,
+            authority: Authority::from_static("localhost"),
+            driver: driver.abort_handle(),
+        }))
+    }
+
+    /// Calls on this connection that have not ended.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can take no more calls.
+    pub fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+
+    /// Waits until it is closed, and says why.
+    pub async fn closed(&self) -> Closed {
+        let mut closed = self.closed.clone();
+        let reason = closed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| Closed::because("its runtime has stopped"))
+    }
+
+    /// Cuts it at once: streams on it end with [`super::StreamError::Lost`].
+    pub fn abort(&self) {
+        self.driver.abort();
+    }
+
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    pub(super) fn origin(&self) -> (Scheme, Authority) {
+        (self.scheme.clone(), self.authority.clone())
+    }
+
+    pub(super) fn enter(self: &Arc<Self>) -> Stream {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Stream(self.clone())
+    }
+}
+
+/// Announces the end of a connection even when its task is aborted.
+struct Ending<F: FnOnce()> {
+    announce: watch::Sender<Option<Closed>>,
+    on_close: Option<F>,
+    reason: Option<Closed>,
+}
+
+impl<F: FnOnce()> Ending<F> {
+    fn because(&mut self, reason: Closed) {
+        self.reason = Some(reason);
+    }
+}
+
+impl<F: FnOnce()> Drop for Ending<F> {
+    fn drop(&mut self) {
+        let reason = self.reason.take().unwrap_or_else(|| Closed::because("it was cut"));
+        self.announce.send_replace(Some(reason));
+        if let Some(on_close) = self.on_close.take() {
+            on_close();
+        }
+    }
+}
+
+/// Proof that a call is on the connection: keeps it open and counted.
+#[derive(Debug)]
+pub(super) struct Stream(Arc<Connection>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,57 @@
+//! What a call is sent through.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+
+use super::send::send;
+use super::{CallError, Connection, InProcess, Pool, ResponseBody};
+use crate::BoxError;
+
+/// What a call is sent through. The seam behind which another transport can be added.
+#[derive(Clone, Debug)]
+pub enum Lane {
+    /// HTTP/2 connections.
+    Http2(Pool),
+    /// A service in this process.
+    InProcess(InProcess),
+}
+
+/// A way to send one request now.
+#[derive(Debug)]
+pub enum Slot {
+    /// An open connection.
+    Http2(Arc<Connection>),
+    /// A service in this process.
+    InProcess(InProcess),
+}
+
+impl Lane {
+    /// The way to send one request now; `None` when there is no connection.
+    pub fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Http2(pool) => pool.pick().map(Slot::Http2),
+            Self::InProcess(service) => Some(Slot::InProcess(service.clone())),
+        }
+    }
+}
+
+impl Slot {
+    /// Sends one request and waits for the head of the response. Dropping the future cancels the call, and
+    /// the peer is told.
+    ///
+    /// # Errors
+    /// There is no response; see [`CallError`].
+    pub async fn send<B>(self, request: Request<B>) -> Result<Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match self {
+            Self::Http2(connection) => send(&connection, request).await,
+            Self::InProcess(service) => service.send(request).await,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The connections to one endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwapOption;
+use http::uri::Scheme;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::{Address, Closed, Connection, DialError, Dialer, Settings};
+
+/// Calls on every connection of an endpoint at which one more connection is opened. tonic's and hyper's servers
+/// admit 200 streams on a connection; at half of that one connection is no longer idle enough to wait for.
+const CROWDED: usize = 100;
+
+/// The connections to one endpoint: one at first, more when calls crowd. Clones share them.
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+struct Shared {
+    dialer: Dialer,
+    settings: Settings,
+    // Taken by index, never reordered: an empty slot is one that may be dialled.
+    slots: Box<[ArcSwapOption<Connection>]>,
+    growing: AtomicBool,
+    live: watch::Sender<usize>,
+    runtime: Handle,
+    tasks: TaskTracker,
+}
+
+/// Why a pool has no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is no byte stream.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// There is one, but HTTP/2 does not come up on it.
+    #[error("{address} does not speak HTTP/2 ({reason})")]
+    Http2 {
+        /// Where to.
+        address: Address,
+        /// What was wrong.
+        reason: Closed,
+    },
+    /// The runtime that connections live on has stopped.
+    #[error("the runtime of the connections has stopped")]
+    Stopped,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("address", self.address()).field("live", &self.live()).finish()
+    }
+}
+
+impl Pool {
+    /// Connections to one endpoint at most, unless said otherwise.
+    pub const MAX_CONNECTIONS: usize = 4;
+
+    /// An empty pool of at most `max` connections (at least one), driven by tasks of `tasks` on `runtime`.
+    pub fn new(dialer: Dialer, max: usize, settings: Settings, runtime: Handle, tasks: TaskTracker) -> Self {
+        let slots = (0..max.max(1)).map(|_| ArcSwapOption::empty()).collect();
+        let (live, _) = watch::channel(0);
+        Self(Arc::new(Shared {
+            dialer,
+            settings,
+            slots,
+            growing: AtomicBool::new(false),
+            live,
+            runtime,
+            tasks,
+        }))
+    }
+
+    /// Where the endpoint listens.
+    pub fn address(&self) -> &Address {
+        self.0.dialer.address()
+    }
+
+    /// Connections that are open.
+    pub fn live(&self) -> usize {
+        *self.0.live.borrow()
+    }
+
+    /// Waits until no connection is open.
+    pub async fn lost(&self) {
+        let mut live = self.0.live.subscribe();
+        // The sender lives as long as this pool does.
+        let _ = live.wait_for(|live| *live == 0).await;
+    }
+
+    /// Opens the first connection, unless one is open.
+    ///
+    /// # Errors
+    /// Nobody listens there, or it is not HTTP/2. A peer that answers garbage is found out by the first call.
+    pub async fn connect(&self) -> Result<(), ConnectError> {
+        if self.pick().is_some() {
+            return Ok(());
+        }
+        let shared = self.0.clone();
+        // On the runtime where the connection will live: its descriptor belongs to that runtime's poller.
+        let opened = self.0.tasks.spawn_on(async move { shared.open(0).await }, &self.0.runtime);
+        opened.await.map_err(|_| ConnectError::Stopped)?
+    }
+
+    /// The open connection with the fewest calls on it.
+    pub fn pick(&self) -> Option<Arc<Connection>> {
+        let mut best: Option<(usize, Arc<Connection>)> = None;
+        let mut free = None;
+        for (index, slot) in self.0.slots.iter().enumerate() {
+            let Some(connection) = slot.load_full().filter(|connection| !connection.is_closed()) else {
+                free = free.or(Some(index));
+                continue;
+            };
+            let streams = connection.streams();
+            if best.as_ref().is_none_or(|(fewest, _)| streams < *fewest) {
+                best = Some((streams, connection));
+            }
+        }
+        let (streams, connection) = best?;
+        if let Some(index) = free.filter(|_| streams >= CROWDED) {
+            self.grow(index);
+        }
+        Some(connection)
+    }
+
+    /// Drops every connection. Calls on them go on to their end.
+    pub fn close(&self) {
+        for slot in &self.0.slots {
+            slot.store(None);
+        }
+    }
+
+    /// Cuts every connection, with the calls on them.
+    pub fn abort(&self) {
+        for slot in &self.0.slots {
+            if let Some(connection) = slot.swap(None) {
+                connection.abort();
+            }
+        }
+    }
+
+    fn grow(&self, index: usize) {
+        if self.0.growing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = self.0.clone();
+        self.0.tasks.spawn_on(
+            async move {
+                // The connections there are go on working, and the next crowded call tries again.
+                if let Err(error) = shared.open(index).await {
+                    tracing::debug!(address = %shared.dialer.address(), %error, "no further connection");
+                }
+                shared.growing.store(false, Ordering::Release);
+            },
+            &self.0.runtime,
+        );
+    }
+}
+
+impl Shared {
+    async fn open(&self, index: usize) -> Result<(), ConnectError> {
+        let io = self.dialer.dial().await?;
+        let scheme = match self.dialer.address() {
+            Address::Tls { .. } => Scheme::HTTPS,
+            Address::Unix(_) | Address::Tcp { .. } => Scheme::HTTP,
+        };
+        let live = self.live.clone();
+        let on_close = move || live.send_modify(|live| *live -= 1);
+        self.live.send_modify(|live| *live += 1);
+        let connection = Connection::open(io, scheme, &self.tasks, &self.settings, on_close).await;
+        let connection = connection.map_err(|reason| {
+            self.live.send_modify(|live| *live -= 1);
+            ConnectError::Http2 { address: self.dialer.address().clone(), reason }
+        })?;
+        if let Some(slot) = self.slots.get(index) {
+            slot.store(Some(connection));
+        }
+        Ok(())
+    }
+}

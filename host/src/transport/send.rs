@@ -1,0 +1,193 @@
+//! One request over one connection.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::{HeaderMap, Request, Response, Uri, Version};
+use http_body::Body;
+
+use super::{CallError, Connection, ResponseBody, StreamError};
+use crate::BoxError;
+
+/// Sends `request` and waits for the head of the response. Dropping the future resets the stream.
+pub(super) async fn send<B>(
+    connection: &Arc<Connection>,
+    request: Request<B>,
+) -> Result<Response<ResponseBody>, CallError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (mut head, body) = request.into_parts();
+    head.uri = absolute(connection, head.uri);
+    head.version = Version::HTTP_2;
+    let stream = connection.enter();
+    let ended = body.is_end_stream();
+    let (response, sink) = connection
+        .sender()
+        .send_request(Request::from_parts(head, ()), ended)
+        // Whatever the reason, no frame was sent: another connection may do better.
+        .map_err(|_| CallError::NotConnected)?;
+    let mut upload = Upload::new(body, sink, ended);
+    let response = {
+        let mut response = pin!(response);
+        std::future::poll_fn(|cx| {
+            // The request goes first: most are sent whole before the first wait.
+            if let Poll::Ready(Err(error)) = upload.poll(cx) {
+                return Poll::Ready(Err(error));
+            }
+            response.as_mut().poll(cx).map_err(|error| StreamError::from(error).into())
+        })
+        .await?
+    };
+    // Only now, with the response begun and the request not over, does the call need a task of its own:
+    // the caller may read the response later than it wants the request sent.
+    let pump = (!upload.done).then(|| Pump::spawn(upload));
+    let (head, recv) = response.into_parts();
+    Ok(Response::from_parts(head, ResponseBody::http2(recv, pump, stream)))
+}
+
+/// HTTP/2 wants scheme and authority, a generated client gives a path only.
+fn absolute(connection: &Connection, uri: Uri) -> Uri {
+    let (scheme, authority) = connection.origin();
+    let mut parts = uri.into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// Moves a request body into its stream, one frame behind what it reads, so that the last data frame can
+/// carry the end of the stream instead of an empty one after it.
+struct Upload<B> {
+    body: B,
+    sink: SendStream<Bytes>,
+    held: Option<Bytes>,
+    done: bool,
+}
+
+enum Next {
+    Data(Bytes),
+    End(Option<HeaderMap>),
+}
+
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn new(body: B, sink: SendStream<Bytes>, done: bool) -> Self {
+        Self { body, sink, held: None, done }
+    }
+
+    /// Ready when nothing is left to send. An error is the request's own: those of the stream show in the
+    /// response.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        while !self.done {
+            // The body is read only when what it gave before can leave: this is the back pressure.
+            if self.held.as_ref().is_some_and(|data| !data.is_empty())
+                && ready!(self.poll_window(cx)).is_err()
+            {
+                break;
+            }
+            match self.poll_body(cx) {
+                Poll::Ready(Ok(Next::Data(data))) => {
+                    if let Some(before) = self.held.replace(data) {
+                        self.send(before, false);
+                    }
+                }
+                Poll::Ready(Ok(Next::End(trailers))) => {
+                    self.finish(trailers);
+                    break;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.sink.send_reset(h2::Reason::CANCEL);
+                    self.done = true;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {
+                    // What is held must not wait for what may never come.
+                    if let Some(data) = self.held.take() {
+                        self.send(data, false);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.done = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the stream takes bytes, an error when it never will again.
+    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        self.sink.reserve_capacity(1);
+        while self.sink.capacity() == 0 {
+            match ready!(self.sink.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, CallError>> {
+        let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => Next::End(None),
+            Some(Err(error)) => {
+                return Poll::Ready(Err(CallError::Request(error.into())));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Next::Data(data),
+                Err(frame) => Next::End(frame.into_trailers().ok()),
+            },
+        };
+        Poll::Ready(Ok(next))
+    }
+
+    fn finish(&mut self, trailers: Option<HeaderMap>) {
+        match (self.held.take(), trailers) {
+            (data, None) => self.send(data.unwrap_or_default(), true),
+            (data, Some(trailers)) => {
+                if let Some(data) = data {
+                    self.send(data, false);
+                }
+                let _ = self.sink.send_trailers(trailers);
+            }
+        }
+    }
+
+    /// A stream that takes nothing any more has been reset, which the response tells.
+    fn send(&mut self, data: Bytes, end: bool) {
+        let _ = self.sink.send_data(data, end);
+    }
+}
+
+/// The task that goes on sending a request whose response has begun. Ends when dropped.
+#[derive(Debug)]
+pub(super) struct Pump(tokio::task::AbortHandle);
+
+impl Pump {
+    fn spawn<B>(mut upload: Upload<B>) -> Self
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let task = tokio::spawn(async move {
+            // An error of the request resets the stream, and so reaches the caller through the response.
+            let _ = std::future::poll_fn(|cx| upload.poll(cx)).await;
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
