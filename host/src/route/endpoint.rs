@@ -131,7 +131,12 @@ impl Endpoint {
 
     /// A service that calls this endpoint and no other: for handshake, phases and health.
     pub fn channel(self: &Arc<Self>) -> EndpointChannel {
-        EndpointChannel(self.clone())
+        self.channel_with_limit(DEFAULT_MAX_MESSAGE)
+    }
+
+    /// As [`Self::channel`], refusing answers with a message of more than `max_message` bytes.
+    pub fn channel_with_limit(self: &Arc<Self>, max_message: u64) -> EndpointChannel {
+        EndpointChannel { endpoint: self.clone(), max_message }
     }
 
     /// Counts a call that begins.
@@ -152,9 +157,12 @@ impl Endpoint {
     }
 }
 
-/// Calls one endpoint, without balancing, counting or a message limit beyond the default.
+/// Calls one endpoint, without balancing or counting.
 #[derive(Clone, Debug)]
-pub struct EndpointChannel(Arc<Endpoint>);
+pub struct EndpointChannel {
+    endpoint: Arc<Endpoint>,
+    max_message: u64,
+}
 
 impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
     type Response = Response<CallBody>;
@@ -166,11 +174,11 @@ impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        let endpoint = self.0.clone();
+        let Self { endpoint, max_message } = self.clone();
         Box::pin(async move {
             let slot = endpoint.lane.slot().ok_or_else(|| RouteError::not_connected(&endpoint))?;
             let response = slot.send(request).await.map_err(|error| RouteError::call(&endpoint, error))?;
-            Ok(response.map(|body| CallBody::uncounted(body, &endpoint, DEFAULT_MAX_MESSAGE)))
+            Ok(response.map(|body| CallBody::uncounted(body, &endpoint, max_message)))
         })
     }
 }

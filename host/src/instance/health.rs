@@ -1,0 +1,99 @@
+//! How an instance is doing, by `grpc.health.v1`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::route::{Endpoint, EndpointChannel};
+
+/// What an instance says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// SERVING, or it has no health service, which counts as healthy (gRPC A17).
+    Serving,
+    /// NOT_SERVING, UNKNOWN or SERVICE_UNKNOWN.
+    NotServing,
+}
+
+/// Follows the health of one instance.
+#[derive(Debug)]
+pub struct HealthWatch {
+    client: HealthClient<EndpointChannel>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Watching(Box<Streaming<HealthCheckResponse>>),
+    /// There is nothing to follow.
+    Absent,
+}
+
+/// The health of an instance cannot be learnt.
+#[derive(Debug, thiserror::Error)]
+#[error("its health cannot be learnt: {}", .0.message())]
+pub struct HealthError(#[source] Box<Status>);
+
+/// Between two attempts to watch an instance that ended the last one.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl HealthWatch {
+    /// A watch that has asked nothing yet.
+    pub fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self { client: HealthClient::new(endpoint.channel()), state: State::Idle }
+    }
+
+    /// Waits for the next word on the health of the whole instance, the service named "". The first one
+    /// comes at once; later ones when something changes; none ever when the instance has no health service.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The watch broke. The next call tries again, after a pause.
+    pub async fn next(&mut self) -> Result<Health, HealthError> {
+        loop {
+            match &mut self.state {
+                State::Idle => {
+                    let request = HealthCheckRequest { service: String::new() };
+                    match self.client.watch(request).await {
+                        Ok(stream) => self.state = State::Watching(Box::new(stream.into_inner())),
+                        Err(status) => return self.ended(status),
+                    }
+                }
+                State::Watching(stream) => match stream.message().await {
+                    Ok(Some(response)) => return Ok(health(response.status())),
+                    Ok(None) => {
+                        self.state = State::Idle;
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    Err(status) => return self.ended(status),
+                },
+                State::Absent => std::future::pending().await,
+            }
+        }
+    }
+
+    fn ended(&mut self, status: Status) -> Result<Health, HealthError> {
+        match status.code() {
+            Code::Unimplemented => {
+                self.state = State::Absent;
+                Ok(Health::Serving)
+            }
+            _ => {
+                self.state = State::Idle;
+                Err(HealthError(Box::new(status)))
+            }
+        }
+    }
+}
+
+fn health(status: ServingStatus) -> Health {
+    match status {
+        ServingStatus::Serving => Health::Serving,
+        ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::NotServing,
+    }
+}
