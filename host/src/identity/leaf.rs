@@ -66,7 +66,8 @@ impl Leaf {
     /// returns their paths: what `PLUGMESH_TLS_CERT_FILE`, `…_KEY_FILE` and `…_CLIENT_CA_FILE` point at.
     ///
     /// Each file is readable by this user only, and appears whole or not at all. It blocks: call it where
-    /// that is allowed.
+    /// that is allowed, and for each launch with a new directory, since some file systems flush to the disk
+    /// when a file is renamed over another.
     ///
     /// # Errors
     /// When a file cannot be written; those before it stay.

@@ -23,7 +23,7 @@ fn fails(mesh: &Mesh, file: fn(&TlsFiles) -> &PathBuf, contents: impl AsRef<[u8]
 #[test]
 fn each_fault_names_the_file_the_problem_and_the_next_step() {
     let mesh = Mesh::new();
-    mesh.files.load().ok().expect("the files are good");
+    mesh.files.load().expect("the files are good");
     let other = mesh.authority.issue_plugin(&instance(), &InstanceId::random()).unwrap();
     let (cert, key) = (mesh.plugin.chain_pem(), mesh.plugin.key_pem());
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");

@@ -1,5 +1,6 @@
 //! Checks a server's certificate: chain, then name, SPIFFE ID, or both.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 
-use crate::identity::SpiffeId;
+use crate::identity::{CertificateError as NoSpiffeId, SpiffeId};
 
 /// What the certificate must say beside chaining to a trusted authority.
 #[derive(Debug)]
@@ -32,14 +33,17 @@ pub(super) struct PeerVerifier {
     expected: Expected,
 }
 
-/// A server has a valid certificate of another identity than the expected one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server is {found}, but {expected} is expected at this address")]
+/// A server has a valid certificate, but not of the expected identity.
+///
+/// rustls carries it inside [`CertificateError::Other`], which prints the `Debug` form of what it carries:
+/// that is the message for people here as well.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}, but {expected} is expected at this address", shown(found))]
 pub struct UnexpectedIdentity {
     /// Who was to be called.
     pub expected: SpiffeId,
-    /// Who answered.
-    pub found: SpiffeId,
+    /// Who answered, or why its certificate does not say.
+    pub found: Result<SpiffeId, NoSpiffeId>,
 }
 
 impl PeerVerifier {
@@ -100,13 +104,23 @@ impl ServerCertVerifier for PeerVerifier {
 }
 
 fn verify_spiffe_id(leaf: &CertificateDer<'_>, expected: &SpiffeId) -> Result<(), Error> {
-    let found = SpiffeId::of_leaf(leaf).map_err(refusal)?;
-    if found == *expected {
+    let found = SpiffeId::of_leaf(leaf);
+    if found.as_ref() == Ok(expected) {
         return Ok(());
     }
-    Err(refusal(UnexpectedIdentity { expected: expected.clone(), found }))
+    let refusal = UnexpectedIdentity { expected: expected.clone(), found };
+    Err(CertificateError::Other(OtherError(Arc::new(refusal))).into())
 }
 
-fn refusal(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    CertificateError::Other(OtherError(Arc::new(cause))).into()
+fn shown(found: &Result<SpiffeId, NoSpiffeId>) -> String {
+    match found {
+        Ok(id) => format!("the server is {id}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl fmt::Debug for UnexpectedIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
