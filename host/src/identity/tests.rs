@@ -230,10 +230,14 @@ async fn a_remote_server_is_known_by_dns_name_or_by_spiffe_id() {
 #[tokio::test]
 async fn no_session_is_resumed() {
     let mesh = Mesh::new();
-    let (client, server) = (mesh.client(), mesh.server());
-    for _ in 0..2 {
-        let ends = handshake(client.clone(), plugin_server_name(), server.clone()).await.unwrap();
-        assert_eq!(ends.0.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    let mut willing = mesh.client().as_ref().clone();
+    willing.resumption = rustls::client::Resumption::in_memory_sessions(8);
+    let pairs = [(mesh.client(), careless_server(&mesh.plugin)), (Arc::new(willing), mesh.server())];
+    for (client, server) in pairs {
+        for _ in 0..2 {
+            let ends = handshake(client.clone(), plugin_server_name(), server.clone()).await.unwrap();
+            assert_eq!(ends.0.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
     }
 }
 
