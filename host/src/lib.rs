@@ -5,6 +5,7 @@
 //!
 //! - [`name`]: the names that everything else is keyed by.
 //! - [`config`]: `plugmesh.yaml` and `plugin.yaml` as plain data; every fault is reported, not the first.
+//! - [`build`]: makes a plugin from its sources when they changed.
 //! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
 //! - [`transport`]: one connection to one endpoint.
 //! - [`launch`]: child processes: run directory, environment, output, readiness, death.
@@ -15,6 +16,7 @@
 //! - [`admin`]: `AdminService`.
 
 pub mod admin;
+pub mod build;
 pub mod closest;
 pub mod config;
 pub mod gateway;

@@ -1,0 +1,209 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{BuildCommand, CommandLine, Program};
+
+/// A build that appends a line to `log` and copies `in` to `out`.
+fn copy(folder: &Path) -> BuildConfig {
+    std::fs::write(folder.join("in"), "1").unwrap();
+    config(folder, "echo ran >>.log; echo one; echo two >&2; cp in out")
+}
+
+fn config(folder: &Path, line: &str) -> BuildConfig {
+    BuildConfig {
+        dir: folder.into(),
+        command: BuildCommand::Shell(line.into()),
+        sources: Vec::new(),
+        outputs: vec![folder.join("out")],
+        timeout: Duration::from_secs(60),
+    }
+}
+
+/// Sets a file's time apart from every other's: two writes may fall into one tick of the file system's clock.
+fn touch(file: &Path, seconds: u64) {
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+}
+
+async fn built(config: &BuildConfig) -> Outcome {
+    build(config, |_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_runs_once_for_each_state_of_the_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut config = copy(folder);
+    let mut lines = Vec::new();
+    let outcome = build(&config, |line| lines.push(line.to_owned())).await.unwrap();
+    lines.sort();
+    assert_eq!((outcome, lines), (Outcome::Built, vec!["one".into(), "two".into()]));
+    assert_eq!(built(&config).await, Outcome::Fresh);
+
+    touch(&folder.join("in"), 1);
+    assert!(is_stale(&config).await.unwrap(), "a source changed, if only backwards in time");
+    assert_eq!(built(&config).await, Outcome::Built);
+    std::fs::remove_file(folder.join("out")).unwrap();
+    assert_eq!(built(&config).await, Outcome::Built, "the output is gone");
+    std::fs::write(folder.join("more"), "").unwrap();
+    assert_eq!(built(&config).await, Outcome::Built, "a source came");
+    std::fs::remove_file(folder.join("more")).unwrap();
+    assert_eq!(built(&config).await, Outcome::Built, "a source went");
+    std::fs::create_dir(folder.join("target")).unwrap();
+    std::fs::write(folder.join("target/x"), "").unwrap();
+    touch(&folder.join("out"), 2);
+    assert_eq!(built(&config).await, Outcome::Fresh, "neither is a source");
+    config.command = BuildCommand::Shell("true".into());
+    assert_eq!(built(&config).await, Outcome::Built, "the command changed");
+    assert_eq!(std::fs::read_to_string(folder.join(".log")).unwrap().lines().count(), 5);
+}
+
+#[tokio::test]
+async fn only_named_sources_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir_all(folder.join("plugin/src/deep")).unwrap();
+    std::fs::create_dir(folder.join("sdk")).unwrap();
+    for file in ["plugin/in", "plugin/other", "plugin/src/deep/a.rs", "plugin/src/deep/a.txt", "sdk/lib.rs"] {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+    let mut config = copy(&folder.join("plugin"));
+    config.sources = ["src/**/*.rs", "in", "../sdk", "none/*.c"].map(|glob| glob.parse().unwrap()).into();
+    assert_eq!(built(&config).await, Outcome::Built);
+    touch(&folder.join("plugin/other"), 1);
+    touch(&folder.join("plugin/src/deep/a.txt"), 1);
+    assert_eq!(built(&config).await, Outcome::Fresh);
+    for file in ["plugin/src/deep/a.rs", "plugin/in", "sdk/lib.rs"] {
+        touch(&folder.join(file), 1);
+        assert_eq!(built(&config).await, Outcome::Built, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_shows_the_last_lines_and_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done; printf 'no newline' >&2; touch out; exit 3";
+    let config = config(folder.path(), line);
+    for _ in 0..2 {
+        let error = build(&config, |_| {}).await.unwrap_err();
+        let BuildError::Failed { status, command, output } = &error else { panic!("{error}") };
+        assert_eq!((status.code(), command.as_str(), output.len()), (Some(3), line, KEPT_LINES));
+        assert!(
+            output.contains(&"line 99".to_owned()) && output.contains(&"no newline".to_owned()),
+            "{output:?}"
+        );
+        assert!(error.to_string().starts_with("the build failed with exit status: 3: i=0;"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_the_output_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "true");
+    assert!(matches!(build(&config, |_| {}).await, Err(BuildError::NoOutput { .. })));
+    assert!(is_stale(&config).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "");
+    let program = Program::OnPath("no-such-program".into());
+    config.command = BuildCommand::Exec(CommandLine { program, args: vec!["x".into()] });
+    let error = build(&config, |_| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "the build cannot start: no-such-program x");
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "head -c 300000 /dev/zero | tr '\\0' x; touch out");
+    let mut lengths = Vec::new();
+    build(&config, |line| lengths.push(line.chars().count())).await.unwrap();
+    assert_eq!(lengths, [4097]);
+}
+
+/// Runs until the build has started a grandchild, whose pid it prints; then `end` ends it.
+async fn started(config: &BuildConfig) -> (rustix::process::Pid, Option<BuildError>) {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let mut seen = None;
+    let running = build(config, |line| drop(sender.try_send(line.parse::<i32>().unwrap())));
+    tokio::pin!(running);
+    let error = loop {
+        tokio::select! {
+            ended = &mut running => break ended.err(),
+            pid = receiver.recv() => {
+                seen = pid;
+                if config.timeout > Duration::from_secs(5) {
+                    break None;
+                }
+            }
+        }
+    };
+    (rustix::process::Pid::from_raw(seen.unwrap()).unwrap(), error)
+}
+
+/// Waits until a process that is no child of this one is gone.
+async fn gone(pid: rustix::process::Pid) {
+    let wait = async {
+        let state = format!("/proc/{}/stat", pid.as_raw_nonzero());
+        // Nobody may be there to reap it: a zombie is as dead.
+        while std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn dropping_it_kills_the_whole_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pid, _) = started(&config(folder.path(), "sleep 1000 & echo $!; wait")).await;
+    gone(pid).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_that_takes_too_long_is_killed_with_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "sleep 1000 & echo $!; wait");
+    config.timeout = Duration::from_secs(1);
+    let (pid, error) = started(&config).await;
+    assert!(matches!(error, Some(BuildError::TimedOut { .. })), "{error:?}");
+    gone(pid).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_the_pipes_does_not_hold_it_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sleep 1000 & echo $!; touch out");
+    let mut pid = None;
+    let outcome = build(&config, |line| pid = line.parse().ok()).await.unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(outcome, Outcome::Built);
+}
+
+#[tokio::test]
+async fn two_hosts_do_not_build_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = copy(folder.path());
+    let (one, two) = tokio::join!(build(&config, |_| {}), build(&config, |_| {}));
+    let outcomes = [one.unwrap(), two.unwrap()];
+    assert!(outcomes.contains(&Outcome::Built) && outcomes.contains(&Outcome::Fresh), "{outcomes:?}");
+    assert_eq!(std::fs::read_to_string(folder.path().join(".log")).unwrap(), "ran\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_lock_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let held = lock(&path, Duration::ZERO, &mut |_: &str| {}).await.unwrap();
+    let mut said = Vec::new();
+    let refused = lock(&path, Duration::from_secs(9), &mut |line: &str| said.push(line.to_owned())).await;
+    assert!(matches!(refused, Err(BuildError::Locked { .. })));
+    assert_eq!(said.len(), 1);
+    drop(held);
+    assert!(lock(&path, Duration::ZERO, &mut |_: &str| {}).await.is_ok());
+}

@@ -1,0 +1,68 @@
+//! Every default and every bound of the two files, in one place, with the reason for each.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::size::ByteSize;
+
+/// Name of a host that gives none; it is part of its certificate's SPIFFE ID.
+pub const HOST_NAME: &str = "plugmesh";
+
+/// Trust domain of the certificates that a host issues: not a name that anybody resolves.
+pub const TRUST_DOMAIN: &str = "plugmesh.local";
+
+/// Copies of a plugin: one, since not every plugin can run twice.
+pub const INSTANCES: u32 = 1;
+
+/// Most copies of a plugin on one host; more is a number typed wrong.
+pub const MAX_INSTANCES: u32 = 64;
+
+/// From spawn to ready: a compiled plugin takes milliseconds, an interpreter with heavy imports on a cold
+/// disk takes seconds, a JVM on a busy machine more; a person still waits 30 s before giving up.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a plugin may finish its calls when it is stopped. Less than [`DRAIN_TIMEOUT`], so that a host
+/// that shuts down still has time for the phases and the kill that follow.
+pub const PLUGIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a host's shutdown takes at most: what service managers and container runtimes grant before
+/// they kill.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a timeout may be: below a millisecond nothing answers, above a day nobody waits.
+pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+
+/// How long a build may take: a cold compile of a large plugin, not a hung download.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Largest message of a call: far above what calls should carry, far below what hurts a host.
+pub const MAX_MESSAGE_SIZE: ByteSize = ByteSize::mib(64);
+
+/// What the largest message may be set to; a gRPC frame's length has 32 bits.
+pub const MESSAGE_SIZES: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::bytes(u32::MAX as u64);
+
+/// Connections to the gateway at once, well below the usual limit of descriptors.
+pub const CONNECTIONS: u32 = 1024;
+
+/// Concurrent calls on one connection to the gateway: more than a busy client has in flight, and few enough
+/// that one connection cannot take the host's memory.
+pub const STREAMS_PER_CONNECTION: u32 = 1000;
+
+/// Streams that a client may reset before they were answered, in a row: it may cancel all its calls at once,
+/// anything beyond is an attack (rapid reset).
+pub const RESETS_PER_CONNECTION: u32 = STREAMS_PER_CONNECTION;
+
+/// Header list of one call: what most servers take.
+pub const HEADER_LIST_SIZE: ByteSize = ByteSize::kib(16);
+
+/// What the header list may be set to.
+pub const HEADER_LIST_SIZES: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(1);
+
+/// For TLS and the HTTP/2 preface together: a slow mobile link makes it, a slowloris holds a slot only so long.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For a connection without a call: above the usual keep-alive of clients, so that they close first.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Most entries of a list or a mapping in a file: more than a person writes.
+pub const MAX_ENTRIES: usize = 256;
