@@ -1,0 +1,147 @@
+//! Programs that tests run as processes of their own.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+
+use rustix::process::getpid;
+
+use super::*;
+
+/// Whether this run is meant to be `helper`.
+fn is_wanted(helper: &str) -> bool {
+    std::env::var_os(HELPER).is_some_and(|wanted| wanted == helper)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Passes a plugin's lines on, for the test to read.
+struct Saying;
+
+impl LogSink for Saying {
+    fn line(&self, line: LogLine) {
+        say(&line.text);
+    }
+}
+
+/// A wrapping shell, with a child in its group and one that left it; each says its id.
+const FAMILY: &str = "
+    sh -c 'echo grandchild $$; exec sleep 1000' &
+    setsid sh -c 'echo escaped $$; exec sleep 1000' &
+    echo plugin $$
+    wait";
+
+fn family() -> ProcessSpec {
+    shell(FAMILY).0.log(Arc::new(Saying))
+}
+
+#[test]
+#[ignore = "a helper of other tests"]
+fn linked_host() {
+    if is_wanted("linked_host") {
+        let launcher = launcher();
+        runtime().block_on(async {
+            let _process = launcher.spawn(family()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }
+}
+
+/// The guardian, or with its marker set the daemon.
+#[test]
+#[ignore = "a helper of other tests"]
+fn guarded() {
+    if !is_wanted("guarded") {
+        return;
+    }
+    let Some(marker) = std::env::var_os(guardian::MARKER) else {
+        say(&format!("guardian {}", getpid().as_raw_nonzero()));
+        let program = std::env::current_exe().unwrap();
+        let code = guardian::run(&program, helper_arguments("guarded"), std::env::vars_os()).unwrap();
+        say(&format!("code {code}"));
+        return;
+    };
+    runtime().block_on(async {
+        let ward = guardian::Ward::take(Some(&marker)).unwrap().unwrap();
+        let launcher = Launcher::start(LauncherOptions::default().adopts_orphans(true)).unwrap();
+        say(&format!("daemon {}", getpid().as_raw_nonzero()));
+        let _process = launcher.spawn(family()).await.unwrap();
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+        tokio::select! {
+            _ = term.recv() => end(7),
+            () = ward.gone() => {
+                guardian::end_all_descendants(PATIENCE);
+                end(0);
+            }
+        }
+    });
+}
+
+#[allow(clippy::disallowed_methods, reason = "to end at once, as the test harness would not")]
+fn end(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// Starts many processes and counts what stays.
+#[test]
+#[ignore = "a helper of other tests"]
+fn counting() {
+    if !is_wanted("counting") {
+        return;
+    }
+    let count = |what: &str| std::fs::read_dir(what).unwrap().count();
+    let children = || os::proc::children(getpid()).len();
+    let runtime = runtime();
+    let launcher = launcher();
+    let round = |times: usize| {
+        runtime.block_on(async {
+            for at in 0..times {
+                let (spec, _lines) = shell(if at % 2 == 0 { "exit 3" } else { "sleep 1000 & sleep 1000" });
+                let process = launcher.spawn(spec).await.unwrap();
+                if at % 2 == 0 {
+                    assert_eq!(process.wait().await.cause, Cause::Code(3));
+                } else {
+                    assert!(!process.stop(Duration::ZERO).await.is_success());
+                }
+                let missing = ProcessSpec::new("/no/such/program", InstanceId::random());
+                assert!(launcher.spawn(missing).await.is_err());
+            }
+        });
+    };
+    // The first ones open what stays open, such as the runtime's.
+    round(2);
+    let before = (count("/proc/self/fd"), children(), count("/proc/self/task"));
+    round(200);
+    let after = (count("/proc/self/fd"), children(), count("/proc/self/task"));
+    drop(launcher);
+    say(&format!("counts {before:?} {after:?} {}", children()));
+}
+
+/// A plugin that listens where it is told, and stays until its host is gone.
+#[test]
+#[ignore = "a helper of other tests"]
+fn listener() {
+    if !is_wanted("listener") {
+        return;
+    }
+    let held: Box<dyn std::any::Any> = if let Some(path) = std::env::var_os("SOCKET") {
+        Box::new(UnixListener::bind(path).unwrap())
+    } else {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = std::env::var("PLUGMESH_ADDRESS_FILE").unwrap();
+        std::fs::write(format!("{file}.new"), format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+        std::fs::rename(format!("{file}.new"), file).unwrap();
+        Box::new(listener)
+    };
+    let lifeline =
+        os::descriptors::adopt_pipe(std::env::var("PLUGMESH_LIFELINE_FD").unwrap().parse().unwrap());
+    let _ = rustix::io::read(lifeline.unwrap(), &mut [0_u8; 1]);
+    drop(held);
+}
