@@ -1,0 +1,226 @@
+//! What a call is, and whether it may go on: everything that its head decides.
+
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use plugmesh::metadata;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::Target;
+use super::limits::MaxMessage;
+use super::principal::{Caller, Principal};
+use super::serve::Shared;
+use super::timeout;
+
+const ADMIN: &str = "plugmesh.admin.v1.AdminService";
+const HEALTH: &str = "grpc.health.v1.Health";
+const REFLECTION: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// Who answers a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A plugin, or whatever else the route knows.
+    Upstream,
+    /// This host: `AdminService`, health, reflection.
+    Local,
+}
+
+/// A call that may go on.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) place: Place,
+    pub(super) deadline: Option<Instant>,
+    pub(super) max_message: MaxMessage,
+}
+
+/// A call that may not.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is no gRPC call, so the answer is HTTP's.
+    Http(StatusCode, &'static str),
+    /// The answer is a gRPC status.
+    Grpc(Status),
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Grpc(status)
+    }
+}
+
+/// Judges a call by its head, and makes the head fit to be handed on.
+pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> Result<Admitted, Refusal> {
+    if head.method != Method::POST {
+        return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST requests\n"));
+    }
+    if !is_grpc(head.headers.get(CONTENT_TYPE)) {
+        let text = "the content-type of a gRPC call is application/grpc\n";
+        return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let service = service_of(head.uri.path_and_query())?;
+    let place = place_of(service)?;
+    let target = target_in(&head.headers)?;
+    let principal = match head.headers.get(metadata::TOKEN) {
+        None => connection.principal.clone(),
+        Some(token) => connection.principal.with_token(token, &*shared.callers)?,
+    };
+    if service == ADMIN {
+        principal.may_administer(&shared.admin)?;
+    }
+    let timeout = timeout_in(&head.headers)?;
+    let plugin = target.as_ref().and_then(|target| target.plugin.as_ref());
+    let max_message = shared.limits.message_of(service, plugin);
+
+    strip_reserved(&mut head.headers);
+    let header = if principal == connection.principal {
+        connection.header.clone()
+    } else {
+        Caller::from(principal.clone()).header
+    };
+    head.headers.insert(HeaderName::from_static(metadata::CALLER), header);
+    head.extensions.insert(principal);
+    if let Some(target) = target {
+        head.extensions.insert(target);
+    }
+    // No deadline is later than the clock can tell.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    Ok(Admitted { place, deadline, max_message })
+}
+
+/// `application/grpc`, alone or with a suffix such as `+proto`; not `application/grpc-web`.
+fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+/// The service in `/package.Service/Method`.
+fn service_of(path: Option<&PathAndQuery>) -> Result<&str, Status> {
+    let path = path.map(PathAndQuery::as_str).unwrap_or_default();
+    match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some((service, method)) if !service.is_empty() && !method.is_empty() && !method.contains('/') => {
+            Ok(service)
+        }
+        _ => {
+            let shown: String = path.chars().take(200).collect();
+            Err(Status::unimplemented(format!("{shown:?} is no gRPC method: expected /package.Service/Method")))
+        }
+    }
+}
+
+/// Control services of plugins belong to the host that holds their session.
+fn place_of(service: &str) -> Result<Place, Status> {
+    if service == ADMIN || service == HEALTH || REFLECTION.contains(&service) {
+        return Ok(Place::Local);
+    }
+    let control = service == "plugmesh.plugin.v1.PluginService"
+        || service == "plugmesh.event.v1.EventSinkService"
+        || service.starts_with("plugin.GRPC");
+    if control {
+        return Err(Status::permission_denied(format!(
+            "{service} is between a plugin and its host and is not routed: use AdminService, or call the plugin \
+             at its own address"
+        )));
+    }
+    Ok(Place::Upstream)
+}
+
+/// What the caller chose by metadata.
+fn target_in(headers: &HeaderMap) -> Result<Option<Target>, Status> {
+    let text = |key: &'static str| {
+        headers.get(key).map(|value| {
+            value.to_str().map_err(|_| Status::invalid_argument(format!("{key} is not ASCII text")))
+        })
+    };
+    let plugin = text(metadata::PLUGIN).transpose()?;
+    let instance = text(metadata::INSTANCE).transpose()?.map(str::to_owned);
+    if plugin.is_none() && instance.is_none() {
+        return Ok(None);
+    }
+    let plugin = plugin.map(|name| {
+        name.parse().map_err(|error| Status::invalid_argument(format!("{}: {error}", metadata::PLUGIN)))
+    });
+    Ok(Some(Target { plugin: plugin.transpose()?, instance }))
+}
+
+fn timeout_in(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    match timeout::parse(value) {
+        Some(timeout) => Ok(Some(timeout)),
+        None => Err(Status::invalid_argument(format!(
+            "grpc-timeout {value:?} is malformed: expected one to eight digits and one of H, M, S, m, u, n"
+        ))),
+    }
+}
+
+/// Removes what only the mesh itself may say.
+fn strip_reserved(headers: &mut HeaderMap) {
+    let is_forged = |name: &str| {
+        name.starts_with(metadata::PREFIX) && name != metadata::PLUGIN && name != metadata::INSTANCE
+    };
+    let forged: Vec<_> = headers.keys().filter(|name| is_forged(name.as_str())).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+impl Principal {
+    /// The principal that the gateway put into a request's extensions.
+    pub fn of(extensions: &http::Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_content_types_are_grpc() {
+        let is = |text: &'static str| is_grpc(Some(&HeaderValue::from_static(text)));
+        assert!(is("application/grpc") && is("application/grpc+proto") && is("application/grpc;charset=utf-8"));
+        assert!(!is("application/grpc-web") && !is("application/json") && !is("") && !is_grpc(None));
+    }
+
+    #[test]
+    fn control_services_are_never_routed() {
+        for control in [
+            "plugmesh.plugin.v1.PluginService",
+            "plugmesh.event.v1.EventSinkService",
+            "plugin.GRPCBroker",
+            "plugin.GRPCController",
+            "plugin.GRPCStdio",
+        ] {
+            assert_eq!(place_of(control).unwrap_err().code(), tonic::Code::PermissionDenied, "{control}");
+        }
+        assert_eq!(place_of("example.Calculator").unwrap(), Place::Upstream);
+        assert_eq!(place_of("grpc.health.v1.Health").unwrap(), Place::Local);
+    }
+
+    #[test]
+    fn a_path_is_a_service_and_a_method() {
+        let service = |path: &'static str| {
+            service_of(Some(&PathAndQuery::from_static(path))).map(str::to_owned).map_err(|status| status.code())
+        };
+        assert_eq!(service("/a.B/C").unwrap(), "a.B");
+        for bad in ["/", "/a.B", "/a.B/", "//C", "/a.B/C/D"] {
+            assert_eq!(service(bad), Err(tonic::Code::Unimplemented), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reserved_metadata_is_stripped() {
+        let mut headers = HeaderMap::new();
+        for name in ["plugmesh-caller", "plugmesh-token", "plugmesh-x-bin", "plugmesh-plugin", "plugmesh-instance", "x"] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        headers.append("plugmesh-caller", HeaderValue::from_static("app"));
+        strip_reserved(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["plugmesh-instance", "plugmesh-plugin", "x"]);
+    }
+}

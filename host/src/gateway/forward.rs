@@ -1,0 +1,295 @@
+//! One call: its head, messages and trailers, in both directions.
+//!
+//! Nothing is decoded. Response bytes are pulled from upstream only as the client's windows allow, with one
+//! frame in hand, so that trailers get through a closed window and a stalled client costs little.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+use tower_service::Service;
+
+use super::admit::{Admitted, Place, Refusal, admit};
+use super::limits::MaxMessage;
+use super::message::{MessageCounter, MessageLimit};
+use super::principal::Caller;
+use super::request_body::{EndsRequest, Link, RequestBody};
+use super::serve::{Shared, Upstream};
+
+/// A response's first bytes, up to this many, are handed over without asking for window first: most calls
+/// have no more, and one frame more or less waiting for a stalled client does not matter.
+const UNASKED: usize = 16 << 10;
+
+/// How a call ended, as far as the connection cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The gateway ended it, whatever the status.
+    Answered,
+    /// The client went away from it.
+    Reset,
+}
+
+/// What can end a call from the outside, at any point.
+struct Limiter<'a> {
+    deadline: Pin<&'a mut Option<Sleep>>,
+    request: Option<&'a Link>,
+}
+
+/// Answers one call.
+pub(super) async fn forward<U: Upstream>(
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    mut upstream: U,
+    request: Request<RecvStream>,
+    reply: SendResponse<Bytes>,
+) -> Ended {
+    let (mut head, recv) = request.into_parts();
+    let admitted = match admit(&shared, &caller, &mut head) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(reply, refusal),
+    };
+    let (body, link) = match receive(recv, &admitted.max_message).await {
+        Ok(received) => received,
+        Err(refusal) => return refuse(reply, refusal),
+    };
+    let request = Request::from_parts(head, body);
+    match admitted.place {
+        Place::Upstream => {
+            let response = async move {
+                poll_fn(|cx| upstream.poll_ready(cx)).await?;
+                upstream.call(request).await
+            };
+            exchange(response, reply, link, admitted).await
+        }
+        // Rare and larger: kept out of the common call's allocation.
+        Place::Local => {
+            let mut routes = shared.local.clone();
+            let response = async move {
+                let response = routes.call(request).await.unwrap_or_else(|never| match never {});
+                Ok(response)
+            };
+            Box::pin(exchange(response, reply, link, admitted)).await
+        }
+    }
+}
+
+/// Takes what came with the head; a request that came whole needs nothing more from its stream.
+async fn receive(
+    mut recv: RecvStream,
+    max: &MaxMessage,
+) -> Result<(RequestBody, Option<EndsRequest>), Refusal> {
+    if recv.is_end_stream() {
+        return Ok((RequestBody::empty(), None));
+    }
+    let first = match poll_fn(|cx| Poll::Ready(recv.poll_data(cx))).await {
+        Poll::Ready(Some(Ok(data))) => Some(data),
+        // What is wrong with it shows again when it is read.
+        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
+    };
+    let mut counter = MessageCounter::new(max.clone());
+    if let Some(data) = &first
+        && recv.is_end_stream()
+    {
+        counter.advance(data).map_err(|large| counter.refusal(large.bytes))?;
+        // Refused only for a stream that is gone.
+        let _ = recv.flow_control().release_capacity(data.len());
+        return Ok((first.unwrap_or_default().into(), None));
+    }
+    let link = Arc::new(Link::default());
+    let body = RequestBody::streaming(recv, first, counter, link.clone());
+    Ok((body, Some(EndsRequest(link))))
+}
+
+/// Waits for the response and hands it on.
+async fn exchange<F, B>(
+    response: F,
+    mut reply: SendResponse<Bytes>,
+    request: Option<EndsRequest>,
+    admitted: Admitted,
+) -> Ended
+where
+    F: Future<Output = Result<Response<B>, Status>>,
+    B: Body<Data = Bytes, Error = Status>,
+{
+    let deadline = pin!(admitted.deadline.map(sleep_until));
+    let mut limiter = Limiter { deadline, request: request.as_ref().map(|ends| &*ends.0) };
+    let mut response = pin!(Some(response));
+    let answer = poll_fn(|cx| {
+        if let Poll::Ready(status) = limiter.poll_refused(cx) {
+            return Poll::Ready(Some(Err(status)));
+        }
+        if let Some(response) = response.as_mut().as_pin_mut()
+            && let Poll::Ready(answer) = response.poll(cx)
+        {
+            return Poll::Ready(Some(answer));
+        }
+        if reply.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        limiter.poll_deadline(cx).map(|status| Some(Err(status)))
+    })
+    .await;
+    // What the future holds, such as a place in a queue, is not needed while the body flows.
+    response.set(None);
+    let (head, body) = match answer {
+        Some(Ok(response)) => response.into_parts(),
+        Some(Err(status)) => return refuse(reply, Refusal::Grpc(status)),
+        None => return Ended::Reset,
+    };
+    let ends_here = body.is_end_stream();
+    let mut wire_head = Response::new(());
+    *wire_head.status_mut() = head.status;
+    *wire_head.headers_mut() = head.headers;
+    match reply.send_response(wire_head, ends_here) {
+        Ok(_) if ends_here => Ended::Answered,
+        Ok(send) => pump(send, MessageLimit::new(body, admitted.max_message), limiter).await,
+        Err(error) => {
+            tracing::debug!(%error, "cannot hand on the head of a response");
+            reply.send_reset(Reason::INTERNAL_ERROR);
+            Ended::Answered
+        }
+    }
+}
+
+/// Hands on a response's messages and trailers.
+async fn pump<B>(mut send: SendStream<Bytes>, body: B, mut limiter: Limiter<'_>) -> Ended
+where
+    B: Body<Data = Bytes, Error = Status>,
+{
+    let mut body = pin!(body);
+    let mut unasked = UNASKED;
+    loop {
+        let frame = poll_fn(|cx| {
+            if let Poll::Ready(status) = limiter.poll_refused(cx) {
+                return Poll::Ready(Some(Some(Err(status))));
+            }
+            if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+                return Poll::Ready(Some(frame));
+            }
+            if send.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            limiter.poll_deadline(cx).map(|status| Some(Some(Err(status))))
+        })
+        .await;
+        let data = match frame {
+            Some(Some(Ok(frame))) => match Frame::into_data(frame) {
+                Ok(data) => data,
+                Err(frame) => return end(send, frame.into_trailers().unwrap_or_default()),
+            },
+            Some(Some(Err(status))) => return end(send, trailers_of(&status)),
+            Some(None) => {
+                return if send.send_data(Bytes::new(), true).is_ok() { Ended::Answered } else { Ended::Reset };
+            }
+            None => return Ended::Reset,
+        };
+        if let Some(left) = unasked.checked_sub(data.len()) {
+            unasked = left;
+            if send.send_data(data, false).is_err() {
+                return Ended::Reset;
+            }
+            continue;
+        }
+        unasked = 0;
+        match write(&mut send, data, &mut limiter).await {
+            Ok(()) => {}
+            Err(Some(status)) => return end(send, trailers_of(&status)),
+            Err(None) => return Ended::Reset,
+        }
+    }
+}
+
+/// Sends as the client's windows allow. Fails with the status to end with, or with none when the client left.
+async fn write(
+    send: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    limiter: &mut Limiter<'_>,
+) -> Result<(), Option<Status>> {
+    while !data.is_empty() {
+        send.reserve_capacity(data.len());
+        let mut granted = send.capacity();
+        if granted == 0 {
+            granted = poll_fn(|cx| match send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(granted))) => Poll::Ready(Ok(granted)),
+                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(None)),
+                Poll::Pending => limiter.poll_deadline(cx).map(|status| Err(Some(status))),
+            })
+            .await?;
+        }
+        let piece = data.split_to(granted.min(data.len()));
+        send.send_data(piece, false).map_err(|_| None)?;
+        // A body that is always ready, read by a client that is always quick, would outlive its deadline.
+        if let Some(status) = limiter.expired() {
+            return Err(Some(status));
+        }
+    }
+    Ok(())
+}
+
+fn end(mut send: SendStream<Bytes>, trailers: HeaderMap) -> Ended {
+    match send.send_trailers(trailers) {
+        Ok(()) => Ended::Answered,
+        Err(_) => Ended::Reset,
+    }
+}
+
+fn trailers_of(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(4);
+    // Fails only for metadata that is no header; the code is worth more than it.
+    if status.add_header(&mut trailers).is_err() {
+        trailers.clear();
+        trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
+    }
+    trailers
+}
+
+/// Answers without a response from elsewhere.
+fn refuse(mut reply: SendResponse<Bytes>, refusal: Refusal) -> Ended {
+    let sent = match refusal {
+        Refusal::Grpc(status) => reply.send_response(status.into_http(), true).map(drop),
+        Refusal::Http(status, text) => {
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            if status == StatusCode::METHOD_NOT_ALLOWED
+                && let Ok(post) = HeaderValue::from_str(Method::POST.as_str())
+            {
+                response.headers_mut().insert(ALLOW, post);
+            }
+            let send = reply.send_response(response, false);
+            send.and_then(|mut send| send.send_data(Bytes::from_static(text.as_bytes()), true))
+        }
+    };
+    if sent.is_ok() { Ended::Answered } else { Ended::Reset }
+}
+
+impl Limiter<'_> {
+    fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<Status> {
+        self.request.map_or(Poll::Pending, |link| link.poll_refused(cx))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        match self.deadline.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| deadline_exceeded()),
+            None => Poll::Pending,
+        }
+    }
+
+    fn expired(&self) -> Option<Status> {
+        let deadline = self.deadline.as_ref().as_pin_ref()?.deadline();
+        (Instant::now() >= deadline).then(deadline_exceeded)
+    }
+}
+
+fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the call's deadline passed before the response was complete")
+}

@@ -1,0 +1,91 @@
+//! The first bytes of a connection: HTTP/2, or something that deserves an answer.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// What every HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// For browsers, curl without `--http2-prior-knowledge`, and load balancers' probes.
+const HTTP1_ANSWER: &str = "this address speaks gRPC over HTTP/2, and this was HTTP/1; \
+                            try: grpcurl -plaintext ADDRESS list\n";
+
+/// A stream from which some bytes were already read.
+#[derive(Debug)]
+pub(super) struct Rewound<T> {
+    read: Bytes,
+    io: T,
+}
+
+/// Reads until it is sure that the client speaks HTTP/2; `None` when it does not and has been told so.
+pub(super) async fn expect_http2<T>(mut io: T) -> io::Result<Option<Rewound<T>>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut read = BytesMut::with_capacity(256);
+    loop {
+        let compared = read.len().min(PREFACE.len());
+        if read.get(..compared) != PREFACE.get(..compared) {
+            if looks_like_http1(&read) {
+                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length";
+                let answer = format!("{head}: {}\r\n\r\n{HTTP1_ANSWER}", HTTP1_ANSWER.len());
+                io.write_all(answer.as_bytes()).await?;
+                io.shutdown().await?;
+            }
+            return Ok(None);
+        }
+        if compared == PREFACE.len() {
+            return Ok(Some(Rewound { read: read.freeze(), io }));
+        }
+        if io.read_buf(&mut read).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Every HTTP/1 request begins with a method in capitals; nothing is sent to what speaks another protocol.
+fn looks_like_http1(read: &[u8]) -> bool {
+    read.iter().take(3).all(u8::is_ascii_uppercase)
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let count = self.read.len().min(buf.remaining());
+        buf.put_slice(self.read.get(..count).unwrap_or_default());
+        self.read.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway over real sockets, with raw HTTP/2 clients and a mock upstream.
+
+mod bounds;
+mod calls;
+mod lifecycle;
+mod local;
+mod principals;
+mod support;
+mod tools;
