@@ -83,24 +83,21 @@ impl Group {
         let (mut out, mut err) = (Lines::new(stdout), Lines::new(stderr));
         let mut status = None;
         while !(out.ended() && err.ended()) {
-            let chunk = async {
-                tokio::select! {
-                    read = out.read(), if !out.ended() => (read, true),
-                    read = err.read(), if !err.ended() => (read, false),
-                }
-            };
             tokio::select! {
                 ended = self.child.wait(), if status.is_none() => status = Some(ended?),
-                (read, from_out) = chunk => {
+                read = out.read(), if !out.ended() => {
                     read?;
-                    let lines = if from_out { &mut out } else { &mut err };
-                    lines.hand_on(take);
+                    out.hand_on(take);
+                }
+                read = err.read(), if !err.ended() => {
+                    read?;
+                    err.hand_on(take);
                 }
                 () = tokio::time::sleep(AFTER_EXIT), if status.is_some() => break,
             }
         }
-        out.rest(take);
-        err.rest(take);
+        out.last(take);
+        err.last(take);
         match status {
             Some(status) => Ok(status),
             None => self.child.wait().await,
@@ -152,7 +149,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         let chunk = std::mem::take(&mut self.chunk);
         for byte in &chunk {
             match byte {
-                b'\n' => self.rest(take),
+                b'\n' => self.line(take),
                 _ if self.buffer.len() < MAX_LINE => self.buffer.push(*byte),
                 _ => self.cut = true,
             }
@@ -160,11 +157,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         self.chunk = chunk;
     }
 
-    /// The line so far.
-    fn rest(&mut self, take: &mut impl FnMut(&str)) {
-        if self.buffer.is_empty() && self.ended() {
-            return;
+    /// What came after the last line break.
+    fn last(&mut self, take: &mut impl FnMut(&str)) {
+        if !self.buffer.is_empty() {
+            self.line(take);
         }
+    }
+
+    fn line(&mut self, take: &mut impl FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.buffer);
         let text = text.trim_end_matches('\r');
         if self.cut {

@@ -6,7 +6,9 @@ use crate::config::{BuildCommand, CommandLine, Program};
 /// A build that appends a line to `log` and copies `in` to `out`.
 fn copy(folder: &Path) -> BuildConfig {
     std::fs::write(folder.join("in"), "1").unwrap();
-    config(folder, "echo ran >>.log; echo one; echo two >&2; cp in out")
+    let mut config = config(folder, "echo ran >>log; echo one; echo two >&2; cp in out");
+    config.outputs.push(folder.join("log"));
+    config
 }
 
 fn config(folder: &Path, line: &str) -> BuildConfig {
@@ -55,7 +57,7 @@ async fn it_runs_once_for_each_state_of_the_sources() {
     assert_eq!(built(&config).await, Outcome::Fresh, "neither is a source");
     config.command = BuildCommand::Shell("true".into());
     assert_eq!(built(&config).await, Outcome::Built, "the command changed");
-    assert_eq!(std::fs::read_to_string(folder.join(".log")).unwrap().lines().count(), 5);
+    assert_eq!(std::fs::read_to_string(folder.join("log")).unwrap().lines().count(), 5);
 }
 
 #[tokio::test]
@@ -127,7 +129,7 @@ async fn a_line_without_end_is_cut() {
 async fn started(config: &BuildConfig) -> (rustix::process::Pid, Option<BuildError>) {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
     let mut seen = None;
-    let running = build(config, |line| drop(sender.try_send(line.parse::<i32>().unwrap())));
+    let running = build(config, |line| sender.try_send(line.parse::<i32>().unwrap()).unwrap());
     tokio::pin!(running);
     let error = loop {
         tokio::select! {
@@ -192,7 +194,7 @@ async fn two_hosts_do_not_build_at_once() {
     let (one, two) = tokio::join!(build(&config, |_| {}), build(&config, |_| {}));
     let outcomes = [one.unwrap(), two.unwrap()];
     assert!(outcomes.contains(&Outcome::Built) && outcomes.contains(&Outcome::Fresh), "{outcomes:?}");
-    assert_eq!(std::fs::read_to_string(folder.path().join(".log")).unwrap(), "ran\n");
+    assert_eq!(std::fs::read_to_string(folder.path().join("log")).unwrap(), "ran\n");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Most faults kept for one file: beyond that a person fixes the first ones and looks again, and a hostile
 /// manifest cannot fill the log.
-pub const MAX_FAULTS: usize = 100;
+const MAX_FAULTS: usize = 100;
 
 /// Most characters of a foreign text that a fault repeats.
 const MAX_QUOTED: usize = 60;

@@ -60,7 +60,7 @@ pub struct PluginConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The host starts them.
-    Process(ProcessConfig),
+    Process(Box<ProcessConfig>),
     /// They run elsewhere.
     Remote(RemoteConfig),
 }
@@ -97,7 +97,8 @@ impl PluginConfig {
         let mut options = options.overridden(over);
         let env = std::mem::take(&mut options.env);
         let instances = options.instances.unwrap_or_default();
-        let source = Source::Process(ProcessConfig { command, env, dir, build, instances, transport });
+        let process = ProcessConfig { command, env, dir, build, instances, transport };
+        let source = Source::Process(Box::new(process));
         Self { description, author, manifest: Some(file), needs, ..Self::new(name, source, options, host) }
     }
 

@@ -12,10 +12,10 @@ use super::manifest::Manifest;
 pub const MANIFEST_FILE: &str = "plugin.yaml";
 
 /// How far below the given directory manifests are looked for; its own is at depth 0.
-pub const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// Most directory entries looked at, so that a search started at `/` ends.
-pub const MAX_SEARCHED: usize = 200_000;
+const MAX_SEARCHED: usize = 200_000;
 
 /// Directories that hold what tools make, not what people write; dot directories are skipped as well.
 pub(crate) const SKIPPED: [&str; 4] = ["target", "node_modules", "__pycache__", "venv"];

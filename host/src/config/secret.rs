@@ -8,7 +8,7 @@ use super::context::Context;
 use super::fault::quote;
 
 /// Largest file that `${file:PATH}` takes in: a key or a token, not a data set.
-pub const MAX_SECRET_SIZE: u64 = 64 * 1024;
+const MAX_SECRET_SIZE: u64 = 64 * 1024;
 
 /// A text that prints as `…`, however it is printed.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -12,13 +12,13 @@ pub(super) use build::parse;
 pub(super) use scalar::Scalar;
 
 /// Largest file read: generous for text that people write, small enough to read whole.
-pub const MAX_FILE_SIZE: u64 = 1024 * 1024;
+pub(super) const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
 /// Deepest nesting: below it plain recursion over the tree is safe on any stack.
-pub const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Most nodes after aliases are expanded, so that a few lines of aliases to aliases stay small.
-pub const MAX_NODES: usize = 100_000;
+pub(super) const MAX_NODES: usize = 100_000;
 
 /// A value and where it starts.
 #[derive(Clone, Debug)]

@@ -43,18 +43,31 @@ fn faults_are_bounded_in_number_and_length() {
     assert!(error.faults().iter().all(|fault| fault.to_string().len() < 300));
 }
 
-/// Bends the words of a good file at random; the parser below is foreign code.
+/// Joins pieces of YAML at random, and bends good files; the parser below is foreign code.
 #[test]
 fn nothing_panics_on_bent_files() {
-    const PIECES: [&str; 28] = [
+    const PIECES: [&str; 30] = [
         "name", ":", " ", "\n", "  ", "-", "[", "]", "{", "}", ",", "&a", "*a", "!!str", "!x", "|", ">", "'",
-        "\"", "\\", "#", "---", "...", "%TAG", "\t", "é", "\u{feff}", "?",
+        "\"", "\\", "#", "---", "...", "%TAG", "\t", "é", "\u{feff}", "?", "\r", "\u{85}",
     ];
+    const ROUNDS: usize = 10_000;
     let mut random = fastrand::Rng::with_seed(7);
-    for _ in 0..20_000 {
+    let good: Vec<char> = super::docs::blocks("plugin.yaml").concat().chars().collect();
+    for _ in 0..ROUNDS {
         let length = random.usize(0..24);
-        let text: String = (0..length).filter_map(|_| random.choice(PIECES)).collect();
-        drop(manifest(&text));
-        drop(host(&text));
+        let made: String = (0..length).filter_map(|_| random.choice(PIECES)).collect();
+        let start = random.usize(0..good.len());
+        let mut bent = good.clone();
+        bent.truncate(start + random.usize(0..400));
+        bent.drain(..start);
+        for _ in 0..3 {
+            let at = random.usize(0..=bent.len());
+            let piece = random.choice(PIECES).unwrap_or_default().chars();
+            bent.splice(at..(at + random.usize(0..3)).min(bent.len()), piece);
+        }
+        for text in [made, bent.into_iter().collect()] {
+            drop(manifest(&text));
+            drop(host(&text));
+        }
     }
 }
