@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A plugin as a set of instances: start, restart, drain, replace, stop.
+//!
+//! - [`Mesh`]: what every plugin of a host shares, and the plugins themselves.
+//! - [`Plugin`]: one plugin: its operations run one after the other, each to its end.
+//! - [`Board`]: what all of them are doing now, for anybody who wants to look.
+//!
+//! Each instance has a task of its own that launches or dials it, brings it up, follows its health, and
+//! starts over with a growing pause when it ends. Only that task changes the instance's endpoint.
+
+mod backoff;
+mod board;
+mod bring_up;
+mod callers;
+mod failure;
+mod instance_task;
+mod mesh;
+mod plugin;
+mod process;
+mod remote;
+mod services;
+
+pub use board::{Board, InstanceStatus, PluginStatus, Stage};
+pub use callers::Callers;
+pub use failure::{StartError, StartFailure};
+pub use mesh::{LoadError, Mesh, MeshOptions, Runtimes};
+pub use plugin::Plugin;

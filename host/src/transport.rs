@@ -26,7 +26,7 @@ mod send;
 pub use address::{Address, InvalidAddress};
 pub(crate) use body::BodyError;
 pub use body::ResponseBody;
-pub use dial::{DialError, Dialer, Tls};
+pub use dial::{DialError, Dialer, Opened, Tls};
 pub use error::{CallError, StreamError};
 pub use http2::{Closed, Connection, STREAM_WINDOW, Settings};
 pub use in_process::InProcess;

@@ -30,6 +30,8 @@ pub struct HealthWatch {
 enum State {
     Idle,
     Watching(Box<Streaming<HealthCheckResponse>>),
+    /// The last watch ended: not again at once.
+    Ended,
     /// There is nothing to follow.
     Absent,
 }
@@ -66,12 +68,13 @@ impl HealthWatch {
                 }
                 State::Watching(stream) => match stream.message().await {
                     Ok(Some(response)) => return Ok(health(response.status())),
-                    Ok(None) => {
-                        self.state = State::Idle;
-                        tokio::time::sleep(RETRY).await;
-                    }
+                    Ok(None) => self.state = State::Ended,
                     Err(status) => return self.ended(status),
                 },
+                State::Ended => {
+                    tokio::time::sleep(RETRY).await;
+                    self.state = State::Idle;
+                }
                 State::Absent => std::future::pending().await,
             }
         }
@@ -84,7 +87,7 @@ impl HealthWatch {
                 Ok(Health::Serving)
             }
             _ => {
-                self.state = State::Idle;
+                self.state = State::Ended;
                 Err(HealthError(Box::new(status)))
             }
         }

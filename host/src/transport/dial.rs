@@ -1,24 +1,38 @@
 //! From an address to bytes that flow.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Address, Io};
+use crate::identity::Current;
 
 /// How TLS is done towards an endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tls {
     /// The present configuration. It is read anew for each connection, so that certificates can be
     /// replaced while the host runs.
-    pub config: Arc<ArcSwap<ClientConfig>>,
+    pub config: Current<ClientConfig>,
     /// The name to ask for and to check; what else is checked is up to the configuration's verifier.
     pub server_name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// A connection that somebody else has opened, without TLS so far, on no runtime.
+#[derive(Debug)]
+pub enum Opened {
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
 }
 
 /// Makes byte streams to one address. Cheap to clone.
@@ -89,36 +103,40 @@ impl Dialer {
         &self.address
     }
 
-    /// Connects. Dropping the future gives the attempt up.
+    /// Connects, or goes on with what somebody else has opened to the address. Dropping the future gives the
+    /// attempt up.
     ///
     /// # Errors
     /// Nobody listens, TLS fails, or the time is over.
-    pub async fn dial(&self) -> Result<Io, DialError> {
+    pub async fn dial(&self, opened: Option<Opened>) -> Result<Io, DialError> {
         let timeout = || DialError::Timeout { address: self.address.clone(), after: self.timeout };
-        tokio::time::timeout(self.timeout, self.connect()).await.map_err(|_| timeout())?
+        tokio::time::timeout(self.timeout, self.connect(opened)).await.map_err(|_| timeout())?
     }
 
-    async fn connect(&self) -> Result<Io, DialError> {
+    async fn connect(&self, opened: Option<Opened>) -> Result<Io, DialError> {
         let refused = |source| DialError::Connect { address: self.address.clone(), source };
-        match &self.address {
-            Address::Unix(path) => UnixStream::connect(path).await.map(Io::Unix).map_err(refused),
-            Address::Tcp { host, port } => tcp(host, *port).await.map(Io::Tcp).map_err(refused),
-            Address::Tls { host, port } => {
-                let tls = self.tls.as_ref().ok_or_else(|| DialError::NoTls(self.address.clone()))?;
-                let stream = tcp(host, *port).await.map_err(refused)?;
-                let connector = tokio_rustls::TlsConnector::from(tls.config.load_full());
-                let stream = connector.connect(tls.server_name.clone(), stream).await;
-                stream
-                    .map(|stream| Io::Tls(Box::new(stream)))
-                    .map_err(|source| DialError::Tls { address: self.address.clone(), source })
-            }
+        let stream = match opened {
+            None => match &self.address {
+                Address::Unix(path) => {
+                    return UnixStream::connect(path).await.map(Io::Unix).map_err(refused);
+                }
+                Address::Tcp { host, port } | Address::Tls { host, port } => {
+                    TcpStream::connect((host.as_str(), *port)).await
+                }
+            },
+            Some(Opened::Unix(stream)) => return UnixStream::from_std(stream).map(Io::Unix).map_err(refused),
+            Some(Opened::Tcp(stream)) => TcpStream::from_std(stream),
+        };
+        // Without it a call waits for the peer's delayed acknowledgement, 40 ms.
+        let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(refused)?;
+        if !matches!(self.address, Address::Tls { .. }) {
+            return Ok(Io::Tcp(stream));
         }
+        let tls = self.tls.as_ref().ok_or_else(|| DialError::NoTls(self.address.clone()))?;
+        let connector = tokio_rustls::TlsConnector::from(tls.config.load());
+        let stream = connector.connect(tls.server_name.clone(), stream).await;
+        stream
+            .map(|stream| Io::Tls(Box::new(stream)))
+            .map_err(|source| DialError::Tls { address: self.address.clone(), source })
     }
-}
-
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    // Without it a call waits for the peer's delayed acknowledgement, 40 ms.
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

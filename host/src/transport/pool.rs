@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::{Address, Closed, Connection, DialError, Dialer, Settings};
+use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings};
 
 /// Calls on every connection of an endpoint at which one more connection is opened. tonic's and hyper's servers
 /// admit 200 streams on a connection; at half of that one connection is no longer idle enough to wait for.
@@ -92,18 +92,19 @@ impl Pool {
         let _ = live.wait_for(|live| *live == 0).await;
     }
 
-    /// Opens the first connection, unless one is open.
+    /// Opens the first connection, unless one is open, on `opened` when somebody has connected already.
     ///
     /// # Errors
     /// Nobody listens there, or it is not HTTP/2. A peer that answers garbage is found out by the first call.
-    pub async fn connect(&self) -> Result<(), ConnectError> {
+    pub async fn connect(&self, opened: Option<Opened>) -> Result<(), ConnectError> {
         if self.pick().is_some() {
             return Ok(());
         }
         let shared = self.0.clone();
         // On the runtime where the connection will live: its descriptor belongs to that runtime's poller.
-        let opened = self.0.tasks.spawn_on(async move { shared.open(0).await }, &self.0.runtime);
-        opened.await.map_err(|_| ConnectError::Stopped)?
+        let connecting = async move { shared.open(0, opened).await };
+        let connected = self.0.tasks.spawn_on(connecting, &self.0.runtime);
+        connected.await.map_err(|_| ConnectError::Stopped)?
     }
 
     /// The open connection with the fewest calls on it.
@@ -151,7 +152,7 @@ impl Pool {
         self.0.tasks.spawn_on(
             async move {
                 // The connections there are go on working, and the next crowded call tries again.
-                if let Err(error) = shared.open(index).await {
+                if let Err(error) = shared.open(index, None).await {
                     tracing::debug!(address = %shared.dialer.address(), %error, "no further connection");
                 }
                 shared.growing.store(false, Ordering::Release);
@@ -162,8 +163,8 @@ impl Pool {
 }
 
 impl Shared {
-    async fn open(&self, index: usize) -> Result<(), ConnectError> {
-        let io = self.dialer.dial().await?;
+    async fn open(&self, index: usize, opened: Option<Opened>) -> Result<(), ConnectError> {
+        let io = self.dialer.dial(opened).await?;
         let scheme = match self.dialer.address() {
             Address::Tls { .. } => Scheme::HTTPS,
             Address::Unix(_) | Address::Tcp { .. } => Scheme::HTTP,

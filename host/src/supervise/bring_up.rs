@@ -1,0 +1,91 @@
+//! From an endpoint that can be reached to one that may be picked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugmesh::plugin::v1::{Callback, InstanceInfo, Session};
+use tokio::time::Instant;
+
+use super::Mesh;
+use super::failure::StartError;
+use crate::config::{PluginConfig, schema};
+use crate::instance::{Health, HealthWatch, Hello, Introduction, Phases, Tier, handshake};
+use crate::route::Endpoint;
+
+/// An instance that is up.
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) introduction: Introduction,
+    pub(super) health: HealthWatch,
+    /// The lifecycle, when the instance takes one.
+    pub(super) phases: Option<Phases>,
+}
+
+/// Introduces host and plugin, checks the configuration, runs the start phases, and waits until the
+/// instance is healthy. `managed` says whether the host runs its lifecycle.
+pub(super) async fn bring_up(
+    mesh: &Mesh,
+    config: &PluginConfig,
+    endpoint: &Arc<Endpoint>,
+    token: String,
+    managed: bool,
+) -> Result<Up, StartError> {
+    let within = config.start_timeout;
+    let deadline = Instant::now() + within;
+    let session = Session {
+        host_id: mesh.host().id.clone(),
+        session_id: endpoint.id().to_string(),
+        epoch: endpoint.epoch(),
+    };
+    let mut health = HealthWatch::new(endpoint);
+    let hello = hello(mesh, config, endpoint, token, session.clone(), managed);
+    // Both at once: neither needs the other, and each is a round trip.
+    let (introduction, first) = tokio::join!(handshake(endpoint, hello, within), health.next());
+    let introduction = introduction?;
+    if !introduction.config_schema.is_empty() {
+        schema::check(&introduction.config_schema, config.config.value())?;
+    }
+    let mut phases = None;
+    if managed && introduction.tier == Tier::Contract {
+        let mut started = Phases::new(endpoint, session);
+        let left = deadline.saturating_duration_since(Instant::now());
+        started.start(config.config.to_json().into_bytes(), left).await?;
+        phases = Some(started);
+    }
+    if !matches!(first, Ok(Health::Serving)) {
+        let healthy = async { while !matches!(health.next().await, Ok(Health::Serving)) {} };
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::time::timeout(left, healthy).await.map_err(|_| StartError::Unhealthy(within))?;
+    }
+    Ok(Up { introduction, health, phases })
+}
+
+fn hello(
+    mesh: &Mesh,
+    config: &PluginConfig,
+    endpoint: &Endpoint,
+    token: String,
+    session: Session,
+    managed: bool,
+) -> Hello {
+    Hello {
+        host: mesh.host().clone(),
+        session,
+        instance: InstanceInfo {
+            plugin: config.name.to_string(),
+            name: endpoint.name().to_string(),
+            instance_id: endpoint.id().to_string(),
+            ordinal: endpoint.name().ordinal(),
+        },
+        callback: Callback {
+            address: mesh.callback_address().to_owned(),
+            token,
+            ca_certificates_pem: String::new(),
+        },
+        max_message: config.max_message_size.as_u64(),
+        managed,
+    }
+}
+
+/// Bound on a stop phase that the plugin's configuration does not set: stopping is on somebody's clock.
+pub(super) const STOP_PHASES: Duration = Duration::from_secs(5);

@@ -1,0 +1,132 @@
+//! Why an instance did not start, in words that say what to do.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::schema::SchemaError;
+use crate::identity::{AuthorityError, TlsError, WatchError, WriteError};
+use crate::instance::{DescribeError, HandshakeError, PhaseError};
+use crate::launch::{Exit, NotReady, RunDirectoryError, SpawnError};
+use crate::transport::ConnectError;
+
+/// Why an instance did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// It never listened.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    /// There is no place for its socket or files.
+    #[error(transparent)]
+    Path(#[from] RunDirectoryError),
+    /// The system refused something small.
+    #[error("the system refused: {0}")]
+    Files(#[from] std::io::Error),
+    /// Its certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] AuthorityError),
+    /// Its certificate could not be written.
+    #[error(transparent)]
+    CertificateFile(#[from] WriteError),
+    /// TLS towards it cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificates to dial it with are no good.
+    #[error(transparent)]
+    TlsFiles(#[from] WatchError),
+    /// Whom to expect there is not clear.
+    #[error("whom to expect there is not clear: {0}")]
+    PeerName(String),
+    /// It cannot be reached.
+    #[error("{}", chain(.0))]
+    Connect(#[from] ConnectError),
+    /// It ended while it was being brought up.
+    #[error("it {0} before it was ready")]
+    Exited(Exit),
+    /// The connection was lost while it was being brought up.
+    #[error("the connection was lost before it was ready")]
+    Lost,
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// What it offers cannot be learnt.
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+    /// Its configuration does not fit its schema.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A phase failed.
+    #[error(transparent)]
+    Phase(#[from] PhaseError),
+    /// It answers, but never says that it is healthy.
+    #[error("it answers but its health was not SERVING within {0:?}; raise start_timeout if it needs longer")]
+    Unhealthy(Duration),
+    /// The host is shutting down.
+    #[error("it was stopped before it was ready")]
+    Stopped,
+}
+
+/// Why an instance did not start, with the last it wrote.
+#[derive(Debug, thiserror::Error)]
+pub struct StartFailure {
+    #[source]
+    error: StartError,
+    last_lines: Vec<String>,
+}
+
+/// Lines of output that an error shows; the log has the rest.
+const SHOWN: usize = 10;
+
+impl StartFailure {
+    pub(super) fn new(error: impl Into<StartError>, last_lines: Vec<String>) -> Self {
+        Self { error: error.into(), last_lines }
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &StartError {
+        &self.error
+    }
+
+    /// Last lines of the standard error of the process, oldest first.
+    pub fn last_lines(&self) -> &[String] {
+        &self.last_lines
+    }
+}
+
+impl<E: Into<StartError>> From<E> for StartFailure {
+    fn from(error: E) -> Self {
+        Self::new(error, Vec::new())
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        with_lines(f, &self.last_lines)
+    }
+}
+
+/// Appends the last of `lines`, one below the other.
+pub(super) fn with_lines(f: &mut impl fmt::Write, lines: &[String]) -> fmt::Result {
+    let shown = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+    if !shown.is_empty() {
+        write!(f, "; it last wrote:")?;
+    }
+    shown.iter().try_for_each(|line| write!(f, "\n  {line}"))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,104 @@
+//! What a plugin's instances offer, and where calls to it go.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+
+use super::Mesh;
+use crate::config::PluginConfig;
+use crate::instance::{DescribeError, Description, Introduction, describe};
+use crate::route::{Endpoint, Route};
+
+/// Bound on asking a ready instance to describe itself.
+const DESCRIBE: Duration = Duration::from_secs(5);
+
+/// Largest descriptor set file.
+const MAX_DESCRIPTOR_SET: u64 = 16 * 1024 * 1024;
+
+/// What an instance offers.
+#[derive(Debug)]
+pub(super) struct Offer {
+    services: Vec<String>,
+    /// `None` when it is not known yet.
+    description: Option<Description>,
+}
+
+/// Learns which services `endpoint` offers. What the handshake says comes first, then the manifest, then
+/// reflection, which is asked here only when the others are silent.
+pub(super) async fn offer(
+    config: &PluginConfig,
+    endpoint: &Arc<Endpoint>,
+    introduction: &Introduction,
+) -> Result<Offer, DescribeError> {
+    let stated = [&introduction.services, &config.services].into_iter().find(|services| !services.is_empty());
+    if let Some(services) = stated {
+        return Ok(Offer { services: services.clone(), description: None });
+    }
+    let description = describe(endpoint, &[], DESCRIBE).await?;
+    Ok(Offer { services: description.services.clone(), description: Some(description) })
+}
+
+/// Routes calls to what is offered, and lets everybody know. `route` must have a ready endpoint: calls come
+/// at once.
+pub(super) fn announce(
+    mesh: &Mesh,
+    config: &Arc<PluginConfig>,
+    route: &Arc<Route>,
+    endpoint: &Arc<Endpoint>,
+    introduction: Introduction,
+    offer: Offer,
+) {
+    let Offer { services, description } = offer;
+    mesh.router().insert(route.clone(), services.iter().cloned());
+    mesh.board().update(&config.name, |status| {
+        status.introduction = Some(Arc::new(introduction));
+        status.services.clone_from(&services);
+    });
+    match description {
+        Some(description) => publish(mesh, config, description),
+        // Calls need no descriptors, so nobody waits for them.
+        None => {
+            let (task, config, endpoint) = (mesh.clone(), config.clone(), endpoint.clone());
+            mesh.spawn(async move { learn(&task, &config, &endpoint, &services).await });
+        }
+    }
+}
+
+async fn learn(mesh: &Mesh, config: &Arc<PluginConfig>, endpoint: &Arc<Endpoint>, services: &[String]) {
+    let description = match &config.descriptor_set {
+        Some(path) => read(path, services).await.map_err(|error| format!("{}: {error}", path.display())),
+        None => describe(endpoint, services, DESCRIBE).await.map_err(|error| error.to_string()),
+    };
+    match description {
+        Ok(description) => publish(mesh, config, description),
+        Err(error) => {
+            tracing::warn!(plugin = %config.name, "no descriptors, so reflection will not show it: {error}");
+        }
+    }
+}
+
+fn publish(mesh: &Mesh, config: &PluginConfig, description: Description) {
+    mesh.board().update(&config.name, |status| status.description = Some(Arc::new(description)));
+}
+
+async fn read(path: &Path, services: &[String]) -> Result<Description, ReadError> {
+    if tokio::fs::metadata(path).await?.len() > MAX_DESCRIPTOR_SET {
+        return Err(DescribeError::TooMuch("16 MiB of descriptors").into());
+    }
+    let bytes = tokio::fs::read(path).await?;
+    let set = prost_types::FileDescriptorSet::decode(&*bytes).map_err(DescribeError::from)?;
+    let files: BTreeMap<_, _> =
+        set.file.into_iter().map(|file| (file.name().to_owned(), file.encode_to_vec())).collect();
+    Ok(Description { services: services.to_vec(), files })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+}
