@@ -14,12 +14,14 @@
 //! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
 //! - [`gateway`]: the host's own listening side.
 //! - [`admin`]: `AdminService`.
+//! - [`host`]: all of it put together: start here, with [`Host::builder`].
 
 pub mod admin;
 pub mod build;
 pub mod closest;
 pub mod config;
 pub mod gateway;
+pub mod host;
 pub mod identity;
 pub mod instance;
 pub mod launch;
@@ -27,6 +29,8 @@ pub mod name;
 pub mod route;
 pub mod supervise;
 pub mod transport;
+
+pub use host::{Host, HostBuilder, HostError, Problem};
 
 /// What crosses a service seam when no narrower type fits.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

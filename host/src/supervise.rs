@@ -19,7 +19,7 @@ mod process;
 mod remote;
 mod services;
 
-pub use board::{Board, InstanceStatus, PluginStatus, Stage};
+pub use board::{Board, Incarnation, InstanceStatus, PluginStatus, Stage};
 pub use callers::Callers;
 pub use failure::{StartError, StartFailure};
 pub use mesh::{LoadError, Mesh, MeshOptions, Runtimes};

@@ -63,6 +63,8 @@ pub enum Source {
     Process(Box<ProcessConfig>),
     /// They run elsewhere.
     Remote(RemoteConfig),
+    /// The host itself provides the services: there is one instance, as long as the host runs.
+    InProcess,
 }
 
 /// Instances that the host starts.

@@ -4,14 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
 use super::limits::Limits;
 use super::unix::{self, OwnedSocket};
+use crate::identity::Current;
 
 /// The protocol a TLS client must choose.
 const ALPN_H2: &[u8] = b"h2";
@@ -43,9 +42,9 @@ pub enum Listen {
     Tls {
         /// Port 0: one that is free.
         address: SocketAddr,
-        /// Must require client certificates and offer ALPN `h2`. What is stored later holds for connections
-        /// accepted later.
-        tls: Arc<ArcSwap<ServerConfig>>,
+        /// Must require client certificates and offer ALPN `h2`. A later version holds for connections accepted
+        /// later.
+        tls: Current<ServerConfig>,
     },
     /// TCP in clear, for anybody who can reach it. Logged as a warning.
     InsecureTcp {
@@ -82,7 +81,7 @@ pub(super) enum Socket {
 }
 
 #[derive(Clone)]
-pub(super) struct TlsConfig(pub(super) Arc<ArcSwap<ServerConfig>>);
+pub(super) struct TlsConfig(pub(super) Current<ServerConfig>);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]

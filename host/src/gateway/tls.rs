@@ -33,7 +33,7 @@ pub(super) async fn accept(
     stream: TcpStream,
     config: &TlsConfig,
 ) -> Result<(TlsStream<TcpStream>, Principal), TlsError> {
-    let acceptor = TlsAcceptor::from(config.0.load_full());
+    let acceptor = TlsAcceptor::from(config.0.load());
     let stream = acceptor.accept(stream).await.map_err(TlsError::Handshake)?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let leaf = certificates.first().ok_or(TlsError::NoCertificate)?;

@@ -186,11 +186,9 @@ impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::transport::InProcess;
 
     pub(in crate::route) fn endpoints(count: u32) -> Vec<Arc<Endpoint>> {
-        let service = tower::service_fn(|_| async { Ok(Response::new(tonic::body::Body::empty())) });
-        let lane = Lane::InProcess(InProcess::new(service));
+        let lane = Lane::InProcess(Arc::default());
         (0..count)
             .map(|ordinal| {
                 let name = InstanceName::new("test".parse().unwrap(), ordinal);

@@ -7,20 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use plugmesh::admin::v1::{InstanceKind, InstanceState};
 use plugmesh::plugin::v1::HostInfo;
+use semver::Version;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{StartError, StartFailure};
-use super::{Board, Callers, Plugin, PluginStatus, Stage};
+use super::board::Incarnation;
+use super::{Board, Callers, InstanceStatus, Plugin, PluginStatus, Stage};
 use crate::build::BuildError;
 use crate::config::dependency::{self, DependencyError};
-use crate::config::PluginConfig;
+use crate::config::{Config, PluginConfig, PluginOptions, Source};
 use crate::identity::{Authority, HostCredentials, TrustDomain};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
-use crate::name::PluginName;
-use crate::route::Router;
-use crate::transport::{Dialer, Pool, Settings};
+use crate::name::{InstanceId, InstanceName, PluginName};
+use crate::route::{Availability, Endpoint, Route, RouteSettings, Router};
+use crate::transport::{Dialer, InProcess, Lane, Pool, Settings};
 
 /// What a mesh is made of.
 #[derive(Debug)]
@@ -198,6 +201,40 @@ impl Mesh {
         self.start(&plugin).await
     }
 
+    /// Adds services of this process as a plugin that is ready at once.
+    pub fn insert_in_process(&self, name: PluginName, version: Version, services: InProcess, host: &Config) {
+        let options = PluginOptions { version: Some(version), ..PluginOptions::default() };
+        let config = Arc::new(PluginConfig::new(name.clone(), Source::InProcess, options, host));
+        let names: Vec<_> = services.names().map(str::to_owned).collect();
+        let instance = InstanceName::new(name.clone(), 0);
+        let (id, epoch) = (InstanceId::random(), self.next_epoch());
+        let lane = Lane::InProcess(Arc::new(services));
+        let endpoint = Endpoint::new(instance.clone(), id.clone(), epoch, lane);
+        let route = Route::new(name, RouteSettings::default());
+        route.insert(endpoint.clone());
+        route.set_availability(&endpoint, Availability::Ready);
+        self.router().insert(route, names.iter().cloned());
+        let incarnation = Incarnation {
+            id,
+            epoch,
+            address: "in-process".to_owned(),
+            pid: None,
+            ready: Some((SystemTime::now(), Duration::ZERO)),
+            endpoint: Some(endpoint),
+        };
+        let mut status = PluginStatus::new(config, Stage::Running);
+        status.services = names;
+        status.instances.insert(0, InstanceStatus {
+            name: instance,
+            kind: InstanceKind::InProcess,
+            state: InstanceState::Ready,
+            message: String::new(),
+            incarnation: Some(incarnation),
+            restarts: 0,
+        });
+        self.board().insert(status);
+    }
+
     /// Drains and stops a plugin and forgets it.
     ///
     /// # Errors
@@ -245,6 +282,12 @@ impl Mesh {
     pub async fn finished(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// Runs an operation beside the calls, to its end, even when whoever asked for it goes away. `None` when the
+    /// host has stopped.
+    pub async fn run<T: Send + 'static>(&self, operation: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.0.tasks.spawn_on(operation, &self.0.options.runtimes.control).await.ok()
     }
 
     fn add(&self, config: PluginConfig) -> Result<Plugin, LoadError> {

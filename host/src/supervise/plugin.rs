@@ -219,6 +219,7 @@ impl Plugin {
                 vec![Origin::Process(source.clone()); source.instances.get() as usize]
             }
             Source::Remote(remote) => remote.endpoints.iter().cloned().map(Origin::Remote).collect(),
+            Source::InProcess => Vec::new(),
         })
     }
 

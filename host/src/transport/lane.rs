@@ -15,8 +15,8 @@ use crate::BoxError;
 pub enum Lane {
     /// HTTP/2 connections.
     Http2(Pool),
-    /// A service in this process.
-    InProcess(InProcess),
+    /// Services in this process.
+    InProcess(Arc<InProcess>),
 }
 
 /// A way to send one request now.
@@ -24,8 +24,8 @@ pub enum Lane {
 pub enum Slot {
     /// An open connection.
     Http2(Arc<Connection>),
-    /// A service in this process.
-    InProcess(InProcess),
+    /// Services in this process.
+    InProcess(Arc<InProcess>),
 }
 
 impl Lane {
@@ -51,7 +51,10 @@ impl Slot {
     {
         match self {
             Self::Http2(connection) => send(&connection, request).await,
-            Self::InProcess(service) => service.send(request).await,
+            Self::InProcess(services) => match services.service(request.uri().path()) {
+                Some(service) => service.send(request).await,
+                None => Err(CallError::NotConnected),
+            },
         }
     }
 }

@@ -1,0 +1,64 @@
+//! What can go wrong with a host as a whole, and with parts of what it runs.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::config::ConfigError;
+use crate::gateway::BindError;
+use crate::identity::{InvalidSpiffeId, WatchError};
+use crate::launch::{LaunchError, RunDirectoryError};
+use crate::supervise::LoadError;
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Its configuration is no good.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It has no place for its sockets.
+    #[error(transparent)]
+    RunDirectory(#[from] RunDirectoryError),
+    /// It cannot start processes.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Its gateway cannot listen.
+    #[error("{0}")]
+    Gateway(#[from] BindError),
+    /// The certificates of its gateway are no good.
+    #[error("the gateway's certificates: {0}")]
+    Certificates(#[from] WatchError),
+    /// Its trust domain is none.
+    #[error(transparent)]
+    TrustDomain(#[from] InvalidSpiffeId),
+    /// The system refused something small.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What is wrong with a part of what a host was asked to run. The rest runs.
+#[derive(Clone, Debug)]
+pub enum Problem {
+    /// A manifest, or an entry of the configuration.
+    Config(Arc<ConfigError>),
+    /// A directory that cannot be read.
+    Unreadable(String),
+    /// A plugin that does not run.
+    Load(LoadError),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Unreadable(text) => f.write_str(text),
+            Self::Load(error) => error.fmt(f),
+        }
+    }
+}
