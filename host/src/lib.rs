@@ -15,6 +15,8 @@
 //! - [`admin`]: `AdminService`.
 
 pub mod admin;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod identity;
