@@ -22,13 +22,17 @@ pub(crate) enum HostAddress {
 pub(crate) enum AddressError {
     #[error("an address is empty; say unix:///path, http://127.0.0.1:port or https://host:port")]
     Empty,
-    #[error("{0:?} has a scheme that is not known; say unix:///path, http://127.0.0.1:port or https://host:port")]
+    #[error(
+        "{0:?} has a scheme that is not known; say unix:///path, http://127.0.0.1:port or https://host:port"
+    )]
     Scheme(String),
     #[error("{0:?} needs an absolute path, as in unix:///run/mesh.sock")]
     RelativePath(String),
     #[error("{0:?} needs a host and a port and nothing behind them, as in https://mesh.example:7443")]
     Authority(String),
-    #[error("{0:?} would cross the network in plaintext; use https, or an address of this machine such as 127.0.0.1")]
+    #[error(
+        "{0:?} would cross the network in plaintext; use https, or an address of this machine such as 127.0.0.1"
+    )]
     Plaintext(String),
 }
 
@@ -98,9 +102,7 @@ impl fmt::Display for HostAddress {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             // A `Uri` always prints a path.
-            Self::Http(uri) | Self::Https(uri) => {
-                f.write_str(uri.to_string().trim_end_matches('/'))
-            }
+            Self::Http(uri) | Self::Https(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
         }
     }
 }

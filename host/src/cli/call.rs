@@ -24,8 +24,8 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-pub(crate) use self::error::CallError;
 use self::codec::DynamicCodec;
+pub(crate) use self::error::CallError;
 use self::input::Input;
 use self::reflect::Reflection;
 use self::target::Target;
@@ -54,7 +54,11 @@ pub(crate) async fn run(host: &Host, args: &CallArgs, terminal: &mut Terminal) -
     if args.example {
         let request = example::of(&method.input());
         let shown = Mapped(&request);
-        if terminal.is_json() { terminal.json(&shown)? } else { terminal.pretty(&shown)? }
+        if terminal.is_json() {
+            terminal.json(&shown)?
+        } else {
+            terminal.pretty(&shown)?
+        }
         return Ok(Exit::OK);
     }
     let input = Input::open(args.data.as_deref(), &method).await?;
@@ -153,7 +157,8 @@ impl Call<'_> {
             self.trace('<', &trailers, terminal);
         }
         if !self.method.is_server_streaming() && received != 1 {
-            let text = format!("{} answered with {received} messages instead of one", self.method.full_name());
+            let text =
+                format!("{} answered with {received} messages instead of one", self.method.full_name());
             return Err(Status::internal(text).into());
         }
         Ok(Exit::OK)

@@ -110,9 +110,9 @@ impl CliError {
                 Some("check the address, and that --ca, --cert and --key belong to this host".to_owned())
             }
             Self::Connect { .. } => Some("check that the address is a plugmesh gateway".to_owned()),
-            Self::TlsMissing { .. } => {
-                Some("say --ca FILE, and --cert FILE --key FILE when the host asks for a certificate".to_owned())
-            }
+            Self::TlsMissing { .. } => Some(
+                "say --ca FILE, and --cert FILE --key FILE when the host asks for a certificate".to_owned(),
+            ),
             Self::Status(status) => about_status(status),
             Self::Place(error) => Some(error.help()),
             Self::Lock(LockError::Held { socket, .. }) => {
@@ -179,9 +179,10 @@ fn about_status(status: &Status) -> Option<String> {
         tonic::Code::Unimplemented => {
             Some("is this the gateway of a plugmesh host, and as new as this command?".to_owned())
         }
-        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
-            Some("over TCP, only identities listed under `admin:` in the host's configuration may do this".to_owned())
-        }
+        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => Some(
+            "over TCP, only identities listed under `admin:` in the host's configuration may do this"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

@@ -142,7 +142,11 @@ mod tests {
         assert_eq!(owner.pid, std::process::id());
         assert!(owner.since.elapsed().unwrap() < Duration::from_secs(60));
         let text = error.to_string();
-        let start = format!("a host is already running at unix://{}: process {}, since 2", socket.display(), owner.pid);
+        let start = format!(
+            "a host is already running at unix://{}: process {}, since 2",
+            socket.display(),
+            owner.pid
+        );
         assert!(text.starts_with(&start) && text.ends_with(" ago)"), "{text}");
         drop(held);
         let _again = Lock::acquire(&socket).unwrap();

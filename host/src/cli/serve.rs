@@ -8,6 +8,8 @@ mod summary;
 
 use std::path::PathBuf;
 
+use plugmesh::admin::v1::{Plugin, Service};
+
 use super::address::HostAddress;
 use super::args::{Global, ServeArgs};
 use super::error::CliError;
@@ -16,8 +18,8 @@ use super::lock::Lock;
 use super::place;
 use super::terminal::Terminal;
 
-pub use self::progress::Progress;
-pub use self::summary::Ready;
+use self::progress::Progress;
+use self::summary::{Example, Ready};
 
 /// What to serve, with everything checked that can be before a host exists.
 #[derive(Debug)]
@@ -49,12 +51,27 @@ impl ServeError {
     /// What to do next.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Nothing => Some("name a directory with plugins, as in `plugmesh serve plugins`, or a --config".into()),
+            Self::Nothing => {
+                Some("name a directory with plugins, as in `plugmesh serve plugins`, or a --config".into())
+            }
             Self::NotADirectory(_) => Some("a single manifest is started with `plugmesh load PATH`".into()),
-            Self::NotASocket(_) => Some("TCP listeners are configured under `gateway:` in plugmesh.yaml".into()),
+            Self::NotASocket(_) => {
+                Some("TCP listeners are configured under `gateway:` in plugmesh.yaml".into())
+            }
             Self::NoConfig(_) | Self::Unfinished => None,
         }
     }
+}
+
+/// A host whose plugins have started, as far as they will.
+#[derive(Debug, Default)]
+pub(crate) struct Started {
+    /// Every plugin.
+    pub(crate) plugins: Vec<Plugin>,
+    /// Every service.
+    pub(crate) services: Vec<Service>,
+    /// Path and JSON request of a call that is worth showing; one is made up of `services` without it.
+    pub(crate) example: Option<(String, String)>,
 }
 
 /// Starts a host and its plugins, and returns when the host has ended.
@@ -64,13 +81,35 @@ impl ServeError {
 /// What is wrong with the command line, another host that holds the socket, or why the host ended.
 pub(crate) fn run(args: &ServeArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let plan = Plan::new(args, global)?;
-    let lock = Lock::acquire(&plan.gateway)?;
-    host(&plan, lock, terminal)
+    let _lock = Lock::acquire(&plan.gateway)?;
+    let started = {
+        let mut progress = Progress::new(terminal);
+        start(&plan, &mut |plugin| progress.update(plugin))?
+    };
+    show(&plan, &started, terminal)?;
+    wait(started)
 }
 
-/// Builds the host and runs it until it ends. `lock` is held as long as anything of it lives.
-fn host(_plan: &Plan, _lock: Lock, _terminal: &mut Terminal) -> Result<Exit, CliError> {
-    Err(ServeError::Unfinished.into())
+/// Builds the host and starts its plugins; every change of a plugin on the way is told.
+fn start(_plan: &Plan, _changed: &mut dyn FnMut(&Plugin)) -> Result<Started, ServeError> {
+    Err(ServeError::Unfinished)
+}
+
+/// Runs until the host ends: by a signal, by `shutdown`, or because it cannot go on.
+fn wait(_started: Started) -> Result<Exit, CliError> {
+    Ok(Exit::OK)
+}
+
+fn show(plan: &Plan, started: &Started, terminal: &mut Terminal) -> Result<(), CliError> {
+    let gateway = HostAddress::Unix(plan.gateway.clone());
+    let ready = Ready {
+        is_default: place::default_address().is_ok_and(|default| default == gateway),
+        gateway: &gateway,
+        plugins: &started.plugins,
+        services: &started.services,
+        example: started.example.as_ref().map(|(method, request)| Example { method, request }),
+    };
+    ready.print(terminal)
 }
 
 impl Plan {
@@ -86,9 +125,8 @@ impl Plan {
         }
         // `--host` says where the other commands look, so it says where to be found, too.
         let gateway = match args.gateway.as_ref().or(global.host.as_ref()) {
-            Some(HostAddress::Unix(path)) => {
-                std::path::absolute(path).map_err(|source| place::PlaceError::Io { path: path.clone(), source })?
-            }
+            Some(HostAddress::Unix(path)) => std::path::absolute(path)
+                .map_err(|source| place::PlaceError::Io { path: path.clone(), source })?,
             Some(other) => return Err(ServeError::NotASocket(other.clone()).into()),
             None => {
                 place::prepare(&place::default_directory())?;

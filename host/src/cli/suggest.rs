@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn distances_are_right() {
-        for (from, to, expected) in [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
+        for (from, to, expected) in
+            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
+        {
             assert_eq!(distance(from, to), expected, "{from} → {to}");
         }
     }

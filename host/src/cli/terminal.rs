@@ -87,7 +87,11 @@ impl Terminal {
 
     /// Prints to the given writers, as if they were no terminals.
     #[cfg(test)]
-    pub(crate) fn to(out: impl Write + Send + 'static, err: impl Write + Send + 'static, format: Format) -> Self {
+    pub(crate) fn to(
+        out: impl Write + Send + 'static,
+        err: impl Write + Send + 'static,
+        format: Format,
+    ) -> Self {
         let side = |writer| Side { writer, paint: Paint(false), is_terminal: false };
         Self { out: side(Box::new(out)), err: side(Box::new(err)), format }
     }
@@ -168,7 +172,8 @@ impl Terminal {
             return;
         }
         let paint = self.err.paint;
-        let _ = writeln!(self.err.writer, "{} {}", paint.tone(Tone::Bad, "error:"), lines(&error.to_string()));
+        let _ =
+            writeln!(self.err.writer, "{} {}", paint.tone(Tone::Bad, "error:"), lines(&error.to_string()));
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
             let _ = writeln!(self.err.writer, "  caused by: {}", lines(&cause.to_string()));
@@ -221,5 +226,30 @@ pub(crate) fn toned(tone: Tone, text: impl AsRef<str>) -> Cell {
         Tone::Bad => cell.fg(Color::Red),
         Tone::Faint => cell.fg(Color::DarkGrey),
         Tone::Plain => cell,
+    }
+}
+
+/// Keeps what is written to it, for tests.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    /// What was written.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

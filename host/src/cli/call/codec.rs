@@ -41,8 +41,8 @@ impl Decoder for DynamicDecoder {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        DynamicMessage::decode(self.0.clone(), buffer).map(Some).map_err(|error| {
-            Status::internal(format!("the answer is no {}: {error}", self.0.full_name()))
-        })
+        DynamicMessage::decode(self.0.clone(), buffer)
+            .map(Some)
+            .map_err(|error| Status::internal(format!("the answer is no {}: {error}", self.0.full_name())))
     }
 }

@@ -45,8 +45,8 @@ pub(super) async fn of(status: &Status, pool: &DescriptorPool, reflection: &mut 
     let mut details = Vec::new();
     for any in rich.details.into_iter().take(MAX_DETAILS) {
         let type_name = any.type_url.rsplit('/').next().unwrap_or_default().to_owned();
-        let mut decoded = decode(pool, &type_name, &any.value)
-            .or_else(|| decode(&standard()?, &type_name, &any.value));
+        let mut decoded =
+            decode(pool, &type_name, &any.value).or_else(|| decode(&standard()?, &type_name, &any.value));
         if decoded.is_none()
             && let Ok(Some(pool)) = reflection.files_of(&type_name).await
         {

@@ -62,8 +62,12 @@ impl CallError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Target(_) | Self::Header { .. } => Exit::USAGE,
-            Self::Refused { status, .. } | Self::Reflection { status, .. } => Exit::from_status(status.code()),
-            Self::UnknownService { .. } | Self::UnknownMethod { .. } => Exit::from_status(Code::Unimplemented),
+            Self::Refused { status, .. } | Self::Reflection { status, .. } => {
+                Exit::from_status(status.code())
+            }
+            Self::UnknownService { .. } | Self::UnknownMethod { .. } => {
+                Exit::from_status(Code::Unimplemented)
+            }
             Self::Ambiguous { .. }
             | Self::Descriptors { .. }
             | Self::Input { .. }
@@ -84,9 +88,10 @@ impl CallError {
     /// What came with the status, a line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         match self {
-            Self::Refused { details, .. } => {
-                details.iter().map(|detail| format!("detail {}: {}", detail.type_name, detail.value)).collect()
-            }
+            Self::Refused { details, .. } => details
+                .iter()
+                .map(|detail| format!("detail {}: {}", detail.type_name, detail.value))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -110,7 +115,9 @@ impl CallError {
             Self::Target(_) => Some("`plugmesh services --methods` lists what can be called".to_owned()),
             Self::UnknownService { .. } => Some("`plugmesh services` lists what can be called".to_owned()),
             Self::Ambiguous { .. } => Some("say it with its package".to_owned()),
-            Self::UnknownMethod { service, known, .. } => Some(format!("{service} has: {}", known.join(", "))),
+            Self::UnknownMethod { service, known, .. } => {
+                Some(format!("{service} has: {}", known.join(", ")))
+            }
             Self::Reflection { status, .. } if status.code() == Code::Unimplemented => {
                 Some("give the plugin reflection, or its manifest a `descriptor_set`".to_owned())
             }
@@ -154,12 +161,14 @@ fn next_step(status: &Status, method: &MethodDescriptor, args: &CallArgs) -> Opt
             Some(format!("`plugmesh call {target} --example` prints what a request looks like"))
         }
         Code::Unavailable => Some(match &args.plugin {
-            Some(plugin) => format!("`plugmesh get {0}` and `plugmesh logs {0}` say how it is doing", quote(plugin)),
+            Some(plugin) => {
+                format!("`plugmesh get {0}` and `plugmesh logs {0}` say how it is doing", quote(plugin))
+            }
             None => format!("`plugmesh explain {service}` says how its instances are doing"),
         }),
-        Code::DeadlineExceeded if args.deadline.is_some() => {
-            Some("give it more time with --deadline, or see `plugmesh logs NAME` for what it is doing".to_owned())
-        }
+        Code::DeadlineExceeded if args.deadline.is_some() => Some(
+            "give it more time with --deadline, or see `plugmesh logs NAME` for what it is doing".to_owned(),
+        ),
         Code::FailedPrecondition if args.plugin.is_none() => {
             Some(format!("when several plugins provide {service}, choose with --plugin NAME"))
         }

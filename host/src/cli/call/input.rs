@@ -35,7 +35,9 @@ impl Input {
                 Some(path) => Self::Read(Reader::open(Path::new(path))?),
                 None => Self::Given(parse(text)?),
             },
-            None if method.is_client_streaming() => Self::Read(Reader::start(io::stdin(), "standard input".into())?),
+            None if method.is_client_streaming() => {
+                Self::Read(Reader::start(io::stdin(), "standard input".into())?)
+            }
             None => Self::Given(vec![Value::Object(serde_json::Map::new())]),
         };
         if method.is_client_streaming() {
@@ -56,7 +58,10 @@ impl Input {
             }
         };
         if messages.len() != 1 {
-            return Err(CallError::NotOneMessage { method: method.full_name().to_owned(), empty: messages.is_empty() });
+            return Err(CallError::NotOneMessage {
+                method: method.full_name().to_owned(),
+                empty: messages.is_empty(),
+            });
         }
         // Wrong fields are found now, too.
         for (at, message) in messages.iter().enumerate() {
@@ -193,8 +198,11 @@ fn parse(text: &str) -> Result<Vec<Value>, CallError> {
 }
 
 fn convert(number: usize, value: Value, message: MessageDescriptor) -> Result<DynamicMessage, CallError> {
-    DynamicMessage::deserialize(message.clone(), value)
-        .map_err(|source| CallError::Field { number, source, message })
+    DynamicMessage::deserialize(message.clone(), value).map_err(|source| CallError::Field {
+        number,
+        source,
+        message,
+    })
 }
 
 #[cfg(test)]
@@ -229,7 +237,10 @@ mod tests {
         next(&mut reader).await.unwrap().unwrap();
         let error = next(&mut reader).await.unwrap().unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert_eq!((error.to_string().as_str(), source.as_str()), ("message 2 is not JSON", "expected `:` at line 2 column 6"));
+        assert_eq!(
+            (error.to_string().as_str(), source.as_str()),
+            ("message 2 is not JSON", "expected `:` at line 2 column 6")
+        );
         assert!(next(&mut reader).await.is_none());
     }
 

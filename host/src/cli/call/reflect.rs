@@ -103,12 +103,13 @@ impl Reflection {
             0 => {
                 // Also somebody who leaves out the package may mistype.
                 let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-                let suggestion = closest(typed, known.iter().map(String::as_str)).map(str::to_owned).or_else(|| {
-                    let wanted = last(typed);
-                    let short: Vec<_> = known.iter().map(|name| last(name)).collect();
-                    let found = closest(&wanted, short.iter().map(String::as_str))?;
-                    known.iter().find(|name| last(name) == found).cloned()
-                });
+                let suggestion =
+                    closest(typed, known.iter().map(String::as_str)).map(str::to_owned).or_else(|| {
+                        let wanted = last(typed);
+                        let short: Vec<_> = known.iter().map(|name| last(name)).collect();
+                        let found = closest(&wanted, short.iter().map(String::as_str))?;
+                        known.iter().find(|name| last(name) == found).cloned()
+                    });
                 let address = self.address.clone();
                 Err(CallError::UnknownService { service: typed.to_owned(), address, suggestion })
             }
@@ -146,9 +147,9 @@ impl Reflection {
             }
         }
         let set = EncodedFiles { file: files.into_values().map(|(encoded, _)| encoded).collect() };
-        DescriptorPool::decode(set.encode_to_vec().as_slice()).map(Some).map_err(|error| {
-            CallError::Descriptors { what: symbol.to_owned(), reason: error.to_string() }
-        })
+        DescriptorPool::decode(set.encode_to_vec().as_slice())
+            .map(Some)
+            .map_err(|error| CallError::Descriptors { what: symbol.to_owned(), reason: error.to_string() })
     }
 
     /// Adds the files of an answer; false when the host knows no such thing.
@@ -160,7 +161,9 @@ impl Reflection {
     ) -> Result<bool, CallError> {
         let encoded = match answer {
             MessageResponse::FileDescriptorResponse(found) => found.file_descriptor_proto,
-            MessageResponse::ErrorResponse(error) if error.error_code == Code::NotFound as i32 => return Ok(false),
+            MessageResponse::ErrorResponse(error) if error.error_code == Code::NotFound as i32 => {
+                return Ok(false);
+            }
             MessageResponse::ErrorResponse(error) => {
                 return Err(self.refused(error.error_code, error.error_message));
             }
@@ -189,7 +192,9 @@ impl Reflection {
         match answer {
             Ok(Some(ServerReflectionResponse { message_response: Some(answer), .. })) => Ok(answer),
             Ok(_) => Err(self.refused(Code::Internal as i32, "no answer".to_owned())),
-            Err(status) => Err(CallError::Reflection { address: self.address.clone(), status: Box::new(status) }),
+            Err(status) => {
+                Err(CallError::Reflection { address: self.address.clone(), status: Box::new(status) })
+            }
         }
     }
 

@@ -92,7 +92,8 @@ pub(super) async fn endpoint(
     let gateway = Grpcurl::new(&address, Tls::Given(global)).plugin(&plugin.name);
     let mut through = vec![gateway.list().to_string()];
     through.extend(first_method(&plugin, &services).map(|method| gateway.call(&method).to_string()));
-    let direct: Vec<_> = plugin.instances.iter().map(|it| (it.name.as_str(), &it.address, directly(&it.address))).collect();
+    let direct: Vec<_> =
+        plugin.instances.iter().map(|it| (it.name.as_str(), &it.address, directly(&it.address))).collect();
 
     if terminal.is_json() {
         let commands = direct.iter().filter_map(|(_, _, command)| command.clone()).chain(through.clone());

@@ -36,8 +36,7 @@ pub(super) async fn explain(
     if !answer.candidates.is_empty() {
         let mut shown = table(&["INSTANCE", "STATE", "IN FLIGHT", "PICKED", "WHY"]);
         for candidate in &answer.candidates {
-            let picked =
-                if candidate.eligible { toned(Tone::Good, "yes") } else { toned(Tone::Bad, "no") };
+            let picked = if candidate.eligible { toned(Tone::Good, "yes") } else { toned(Tone::Bad, "no") };
             shown.add_row([
                 cell(&candidate.instance),
                 instance_state(candidate.state()),

@@ -48,7 +48,11 @@ pub(super) async fn disable(host: &Host, args: &NameArgs, terminal: &mut Termina
     show("DisablePluginResponse", &answer, answer.plugin.as_ref(), terminal)
 }
 
-pub(super) async fn attach(host: &Host, args: &AttachArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
+pub(super) async fn attach(
+    host: &Host,
+    args: &AttachArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, CliError> {
     let address = args.address.absolute().to_string();
     let request = AttachPluginRequest { name: args.name.clone(), address };
     let answer = host.admin().attach_plugin(request).await?.into_inner();
@@ -77,7 +81,8 @@ pub(super) async fn shutdown(
     args: &ShutdownArgs,
     terminal: &mut Terminal,
 ) -> Result<Exit, CliError> {
-    let answer = host.admin().shutdown(ShutdownRequest { grace: args.grace.map(duration) }).await?.into_inner();
+    let answer =
+        host.admin().shutdown(ShutdownRequest { grace: args.grace.map(duration) }).await?.into_inner();
     let waits_for = host.address.socket().filter(|_| !args.no_wait);
     let Some(socket) = waits_for else {
         return done("ShutdownResponse", &answer, "the host is shutting down", terminal);
@@ -121,5 +126,8 @@ fn done(
 /// The longest time that protobuf knows is 10 000 years: longer is as good as that.
 fn duration(time: Duration) -> prost_types::Duration {
     const LONGEST: prost_types::Duration = prost_types::Duration { seconds: 315_576_000_000, nanos: 0 };
-    prost_types::Duration::try_from(time).ok().filter(|time| time.seconds <= LONGEST.seconds).unwrap_or(LONGEST)
+    prost_types::Duration::try_from(time)
+        .ok()
+        .filter(|time| time.seconds <= LONGEST.seconds)
+        .unwrap_or(LONGEST)
 }

@@ -160,8 +160,18 @@ pub(super) async fn get(host: &Host, args: &NameArgs, terminal: &mut Terminal) -
 
 fn instances(all: &[Instance]) -> Table {
     let explained = all.iter().any(|instance| !instance.message.is_empty());
-    let mut columns =
-        vec!["INSTANCE", "STATE", "READY FOR", "STARTED IN", "IN FLIGHT", "CALLS", "FAILED", "RESTARTS", "PID", "ADDRESS"];
+    let mut columns = vec![
+        "INSTANCE",
+        "STATE",
+        "READY FOR",
+        "STARTED IN",
+        "IN FLIGHT",
+        "CALLS",
+        "FAILED",
+        "RESTARTS",
+        "PID",
+        "ADDRESS",
+    ];
     if explained {
         columns.push("WHY");
     }

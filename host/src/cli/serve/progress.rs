@@ -16,7 +16,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// elsewhere.
 ///
 /// Fed with every change of a plugin, as `WatchPlugins` tells them. Dropping it clears the spinners.
-pub struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     terminal: &'a mut Terminal,
     spinners: Option<MultiProgress>,
     plugins: BTreeMap<String, Row>,
@@ -42,7 +42,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Takes the present state of a plugin. A state that has been shown is not shown again.
-    pub fn update(&mut self, plugin: &Plugin) {
+    pub(crate) fn update(&mut self, plugin: &Plugin) {
         let state = plugin.state();
         let now = (state, plugin.message.clone());
         let row = self.plugins.entry(plugin.name.clone()).or_insert_with(|| Row {
@@ -66,7 +66,10 @@ impl<'a> Progress<'a> {
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
             PluginState::Failed => Some((Tone::Bad, "✗", format!("failed: {why}"))),
             PluginState::Unavailable => Some((Tone::Bad, "✗", format!("unavailable: {why}"))),
-            PluginState::Building | PluginState::Starting | PluginState::Draining | PluginState::Unspecified => None,
+            PluginState::Building
+            | PluginState::Starting
+            | PluginState::Draining
+            | PluginState::Unspecified => None,
         };
         if let Some((tone, mark, text)) = ended {
             let line = format!("{} {name}: {text}", paint.tone(tone, mark));
@@ -87,7 +90,8 @@ impl<'a> Progress<'a> {
         match &self.spinners {
             Some(spinners) => {
                 let spinner = row.spinner.get_or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}");
+                    let style =
+                        ProgressStyle::with_template("{spinner:.cyan} {prefix}: {wide_msg} {elapsed:.dim}");
                     let spinner = spinners.add(ProgressBar::new_spinner().with_prefix(name.clone()));
                     if let Ok(style) = style {
                         spinner.set_style(style);
@@ -103,12 +107,6 @@ impl<'a> Progress<'a> {
             None => self.terminal.remark(format_args!("  {name}: {doing}")),
         }
     }
-
-    /// How many plugins have been seen, and how many of them are ready.
-    pub fn counts(&self) -> (usize, usize) {
-        let ready = self.plugins.values().filter(|row| row.shown.0 == PluginState::Ready).count();
-        (self.plugins.len(), ready)
-    }
 }
 
 impl Drop for Progress<'_> {
@@ -116,5 +114,45 @@ impl Drop for Progress<'_> {
         for spinner in self.plugins.values_mut().filter_map(|row| row.spinner.take()) {
             spinner.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Format;
+    use crate::cli::terminal::Captured;
+
+    fn plugin(name: &str, state: PluginState, message: &str) -> Plugin {
+        Plugin { name: name.into(), state: state.into(), message: message.into(), ..Plugin::default() }
+    }
+
+    #[test]
+    fn a_log_gets_one_plain_line_for_each_step() {
+        let (out, err) = (Captured::default(), Captured::default());
+        let mut terminal = Terminal::to(out.clone(), err.clone(), Format::Table);
+        let mut progress = Progress::new(&mut terminal);
+        for (name, state, message) in [
+            ("text", PluginState::Building, ""),
+            ("text", PluginState::Building, "Compiling \u{1b}[2J 1 of 2"),
+            ("text", PluginState::Building, "Compiling 2 of 2"),
+            ("text", PluginState::Starting, ""),
+            ("text", PluginState::Starting, ""),
+            ("java", PluginState::Skipped, "java was not found"),
+            ("text", PluginState::Ready, ""),
+            ("bad", PluginState::Failed, "exit status 1\n\u{1b}[31m"),
+        ] {
+            progress.update(&plugin(name, state, message));
+        }
+        drop(progress);
+        assert_eq!(out.text(), "");
+        let text = err.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[..3],
+            ["  text: building", "  text: starting", "- java: skipped: java was not found"]
+        );
+        assert!(lines[3].starts_with("✓ text: ready in "), "{text}");
+        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
     }
 }

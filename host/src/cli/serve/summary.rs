@@ -1,6 +1,6 @@
 //! What is shown when the plugins have started: what is running, and what a person does next.
 
-use plugmesh::admin::v1::{Plugin, Service};
+use plugmesh::admin::v1::{Plugin, PluginState, Service};
 
 use crate::cli::address::HostAddress;
 use crate::cli::commands::{Grpcurl, Tls, overview};
@@ -11,37 +11,33 @@ use crate::cli::terminal::{Terminal, Tone};
 
 /// A host whose plugins have started, as far as they will.
 #[derive(Debug)]
-pub struct Ready<'a> {
+pub(crate) struct Ready<'a> {
     /// Where the gateway listens.
     pub(crate) gateway: &'a HostAddress,
     /// Whether that is where every command looks without being told.
     pub(crate) is_default: bool,
     /// Every plugin.
-    pub plugins: &'a [Plugin],
+    pub(crate) plugins: &'a [Plugin],
     /// Every service.
-    pub services: &'a [Service],
-    /// A request for the example call, as JSON; `{}` when no better one is known.
-    pub example: Option<Example<'a>>,
+    pub(crate) services: &'a [Service],
+    /// A call that is worth showing, when one is known.
+    pub(crate) example: Option<Example<'a>>,
 }
 
 /// A call that works.
 #[derive(Clone, Copy, Debug)]
-pub struct Example<'a> {
+pub(crate) struct Example<'a> {
     /// `service/method`.
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// The request as JSON.
-    pub request: &'a str,
+    pub(crate) request: &'a str,
 }
 
 impl Ready<'_> {
     /// Prints it.
     pub(crate) fn print(&self, terminal: &mut Terminal) -> Result<(), CliError> {
         let paint = terminal.paint();
-        let ready = self
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.state() == plugmesh::admin::v1::PluginState::Ready)
-            .count();
+        let ready = self.plugins.iter().filter(|plugin| plugin.state() == PluginState::Ready).count();
         if self.plugins.is_empty() {
             terminal.line("no plugins were found")?;
         } else {
@@ -55,7 +51,11 @@ impl Ready<'_> {
         terminal.line(paint.bold("In another terminal:"))?;
         for (command, what) in self.next() {
             let line = format!("  {command}");
-            let remark = if what.is_empty() { String::new() } else { paint.tone(Tone::Faint, format_args!("  # {what}")) };
+            let remark = if what.is_empty() {
+                String::new()
+            } else {
+                paint.tone(Tone::Faint, format_args!("  # {what}"))
+            };
             terminal.line(format_args!("{line}{remark}"))?;
         }
         terminal.line("")?;
@@ -69,8 +69,8 @@ impl Ready<'_> {
             if self.is_default { line } else { line.args(["--host", &self.gateway.to_string()]) }.to_string()
         };
         let mut next = vec![(plugmesh(&["list"]), "what is running")];
-        if let Some(Example { method, request }) = self.example() {
-            next.push((plugmesh(&["call", method, "-d", request]), ""));
+        if let Some((method, request)) = self.example() {
+            next.push((plugmesh(&["call", &method, "-d", &request]), ""));
         }
         next.push((Grpcurl::new(self.gateway, Tls::Unknown).list().to_string(), "any gRPC client works"));
         for plugin in self.plugins {
@@ -83,16 +83,24 @@ impl Ready<'_> {
                 break;
             }
         }
-        let failed = self.plugins.iter().find(|plugin| {
-            matches!(plugin.state(), plugmesh::admin::v1::PluginState::Failed)
-        });
+        let failed = self.plugins.iter().find(|plugin| matches!(plugin.state(), PluginState::Failed));
         if let Some(plugin) = failed {
             next.push((plugmesh(&["logs", &plugin.name]), "why it failed"));
         }
         next
     }
 
-    fn example(&self) -> Option<Example<'_>> {
-        self.example
+    /// The given example, or the first method that takes one message.
+    fn example(&self) -> Option<(String, String)> {
+        if let Some(Example { method, request }) = self.example {
+            return Some((method.to_owned(), request.to_owned()));
+        }
+        let mut methods =
+            self.services.iter().flat_map(|service| service.methods.iter().map(move |it| (service, it)));
+        let (service, method) = methods.find(|(_, method)| !method.client_streaming)?;
+        Some((format!("{}/{}", service.name, method.name), "{}".to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;
