@@ -13,7 +13,7 @@ mod metadata;
 mod reflect;
 mod target;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use tonic::client::Grpc;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use self::codec::DynamicCodec;
 pub(crate) use self::error::CallError;
@@ -79,15 +79,18 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn run(self, channel: Channel, input: Input, terminal: &mut Terminal) -> Result<Exit, CliError> {
-        let deadline = self.args.deadline;
-        let exchange = self.exchange(channel, input, terminal);
-        match deadline {
-            None => exchange.await,
-            // The host is told the deadline too, but a host that hangs does not keep to it.
-            Some(time) => match tokio::time::timeout(time, exchange).await {
-                Ok(done) => done,
-                Err(_) => Err(late(time).into()),
-            },
+        let Some(time) = self.args.deadline else { return self.exchange(channel, input, terminal).await };
+        let started = Instant::now();
+        // The host is told the deadline too, but a host that hangs does not keep to it.
+        match tokio::time::timeout(time, self.exchange(channel, input, terminal)).await {
+            // tonic, on either side, calls its own end of waiting a cancellation.
+            Ok(Err(CliError::Status(status)))
+                if status.code() == Code::Cancelled && started.elapsed() >= time =>
+            {
+                Err(late(time).into())
+            }
+            Ok(done) => done,
+            Err(_) => Err(late(time).into()),
         }
     }
 
@@ -99,7 +102,7 @@ impl Call<'_> {
         terminal: &mut Terminal,
     ) -> Result<Exit, CliError> {
         let (sender, messages) = mpsc::channel(REQUEST_QUEUE);
-        let mut send = std::pin::pin!(input.send(self.method.input(), sender));
+        let mut send = std::pin::pin!(input.send(self.method.input(), self.args.max_message_size, sender));
         let mut receive = std::pin::pin!(self.receive(channel, messages, terminal));
         let mut sending = true;
         loop {

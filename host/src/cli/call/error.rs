@@ -25,7 +25,7 @@ pub(crate) enum CallError {
     Ambiguous { service: String, matches: Vec<String> },
     #[error("service {service} has no method {method}{}", did_you_mean(.suggestion))]
     UnknownMethod { service: String, method: String, known: Vec<String>, suggestion: Option<String> },
-    #[error("no reflection at {address}: {} ({}): {}", code_name(.status.code()), .status.code() as i32, .status.message())]
+    #[error("cannot ask {address} what can be called: {} ({}): {}", code_name(.status.code()), .status.code() as i32, .status.message())]
     Reflection { address: String, status: Box<Status> },
     #[error("cannot learn what {what} looks like: {reason}")]
     Descriptors { what: String, reason: String },
@@ -35,6 +35,8 @@ pub(crate) enum CallError {
     Json { number: usize, source: serde_json::Error },
     #[error("message {number} is no {}", .message.full_name())]
     Field { number: usize, source: serde_json::Error, message: MessageDescriptor },
+    #[error("message {number} has {size} bytes, and --max-message-size is {limit}")]
+    TooLarge { number: usize, size: usize, limit: usize },
     #[error("{method} takes one message, and {} given", if *.empty { "none was" } else { "more than one was" })]
     NotOneMessage { method: String, empty: bool },
     #[error("{} ({}): {}", code_name(.status.code()), .status.code() as i32, .status.message())]
@@ -73,6 +75,7 @@ impl CallError {
             | Self::Input { .. }
             | Self::Json { .. }
             | Self::Field { .. }
+            | Self::TooLarge { .. }
             | Self::NotOneMessage { .. } => Exit::FAILURE,
         }
     }
@@ -174,7 +177,7 @@ fn next_step(status: &Status, method: &MethodDescriptor, args: &CallArgs) -> Opt
         }
         Code::Unimplemented => Some(format!("`plugmesh explain {target}` says who provides it")),
         Code::OutOfRange | Code::ResourceExhausted if about_size() => Some(format!(
-            "--max-message-size is {} bytes here; the host's own limit is `max_message_bytes`",
+            "--max-message-size is {} bytes here; the host's own limit is `max_message_size`",
             args.max_message_size
         )),
         Code::Internal | Code::Unknown => Some("`plugmesh logs NAME` shows what the plugin wrote".to_owned()),

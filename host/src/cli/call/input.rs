@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
@@ -75,14 +76,22 @@ impl Input {
     pub(super) async fn send(
         self,
         message: MessageDescriptor,
+        limit: usize,
         sender: mpsc::Sender<DynamicMessage>,
     ) -> Result<(), CallError> {
         let mut number = 0;
+        let ready = |number, value| {
+            let message = convert(number, value, message.clone())?;
+            match message.encoded_len() {
+                size if size > limit => Err(CallError::TooLarge { number, size, limit }),
+                _ => Ok(message),
+            }
+        };
         match self {
             Self::Given(values) => {
                 for value in values {
                     number += 1;
-                    if sender.send(convert(number, value, message.clone())?).await.is_err() {
+                    if sender.send(ready(number, value)?).await.is_err() {
                         break;
                     }
                 }
@@ -90,7 +99,7 @@ impl Input {
             Self::Read(mut reader) => {
                 while let Some(value) = reader.next().await {
                     number += 1;
-                    if sender.send(convert(number, value?, message.clone())?).await.is_err() {
+                    if sender.send(ready(number, value?)?).await.is_err() {
                         break;
                     }
                 }

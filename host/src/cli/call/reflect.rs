@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_reflection::pb::v1::{ErrorResponse, ServerReflectionRequest, ServerReflectionResponse};
 
 use super::CallError;
 use super::target::Target;
@@ -193,6 +193,16 @@ impl Reflection {
             Ok(Some(ServerReflectionResponse { message_response: Some(answer), .. })) => Ok(answer),
             Ok(_) => Err(self.refused(Code::Internal as i32, "no answer".to_owned())),
             Err(status) => {
+                // The next question needs a stream of its own.
+                self.stream = None;
+                if status.code() == Code::NotFound {
+                    // The protocol has an answer for this, and some servers end the stream instead.
+                    let error = ErrorResponse {
+                        error_code: Code::NotFound as i32,
+                        error_message: status.message().to_owned(),
+                    };
+                    return Ok(MessageResponse::ErrorResponse(error));
+                }
                 Err(CallError::Reflection { address: self.address.clone(), status: Box::new(status) })
             }
         }

@@ -96,8 +96,9 @@ pub(super) fn read(file: &Path) -> Result<Facts, Vec<String>> {
             .map_err(|error| faults.push(format!("version: {version:?} is not SemVer: {error}")))
             .ok()
     });
-    let program = command(root)
-        .map(|word| if word.contains('/') { Program::File(base.join(word)) } else { Program::OnPath(word) });
+    let program = command(root).map(|word| {
+        if word.contains('/') { Program::File(join(&base, &word)) } else { Program::OnPath(word) }
+    });
     if program.is_none() {
         faults.push("command: it is missing".to_owned());
     }
@@ -108,11 +109,11 @@ pub(super) fn read(file: &Path) -> Result<Facts, Vec<String>> {
             name,
             version,
             program,
-            dir: text("dir").map_or_else(|| base.clone(), |dir| base.join(dir)),
+            dir: text("dir").map_or_else(|| base.clone(), |dir| join(&base, &dir)),
             outputs,
             needs: sequence(root.as_mapping_get("needs")),
             requires,
-            descriptor_set: text("descriptor_set").map(|path| base.join(path)),
+            descriptor_set: text("descriptor_set").map(|path| join(&base, &path)),
         }),
         _ => Err(faults),
     }
@@ -143,10 +144,15 @@ fn requires(root: &Yaml<'_>, faults: &mut Vec<String>) -> Vec<(String, VersionRe
 }
 
 fn strings(node: Option<&Yaml<'_>>, base: &Path) -> Vec<PathBuf> {
-    sequence(node).into_iter().map(|path| base.join(path)).collect()
+    sequence(node).into_iter().map(|path| join(base, &path)).collect()
 }
 
 fn sequence(node: Option<&Yaml<'_>>) -> Vec<String> {
     let Some(node) = node else { return Vec::new() };
     (0..).map_while(|at| node.as_sequence_get(at)).filter_map(Yaml::as_str).map(str::to_owned).collect()
+}
+
+/// `path` seen from `base`, without the `.` that people write in front.
+fn join(base: &Path, path: &str) -> PathBuf {
+    base.join(path).components().collect()
 }
