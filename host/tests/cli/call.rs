@@ -13,7 +13,7 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::support::{Fake, Pair, Sum};
+use super::support::{Fake, Pair, Reflection, Sum};
 
 /// `demo.v1.Demo`, as [`DEMO`](super::support::DEMO) describes it.
 #[derive(Clone)]
@@ -280,7 +280,7 @@ fn a_bad_request_is_refused_before_the_call() {
         "\
 error: message 1 is no demo.v1.Pair
   caused by: unrecognized field name 'c'
-  next: demo.v1.Pair has: a (int32), b (int32), tags (repeated string)
+  next: demo.v1.Pair has: a (int32), b (int32), tags (repeated string), at (google.protobuf.Timestamp)
 ",
     );
     let example = "`plugmesh call SERVICE/METHOD --example` prints what a request looks like";
@@ -309,5 +309,27 @@ fn a_stream_that_goes_bad_ends_the_call() {
 #[test]
 fn an_example_of_a_request_can_be_had() {
     let fake = Fake::start();
-    fake.run(&["call", "Demo/Add", "--example", "-o", "json"]).printed("{\"a\":0,\"b\":0,\"tags\":[\"\"]}\n");
+    fake.run(&["call", "Demo/Add", "--example", "-o", "json"])
+        .printed("{\"a\":0,\"b\":0,\"tags\":[\"\"],\"at\":\"1970-01-01T00:00:00Z\"}\n");
+}
+
+#[test]
+fn a_host_with_the_older_reflection_or_none_is_understood() {
+    Fake::with(Reflection::V1Alpha)
+        .run(&["call", "Demo/Add", "-d", r#"{"a": 1}"#, "-o", "json"])
+        .printed("{\"value\":\"1\"}\n");
+    let ran = Fake::with(Reflection::None).run(&["call", "demo.v1.Demo/Add"]);
+    assert_eq!(ran.code, 76);
+    assert!(
+        ran.err.starts_with(
+            "error: cannot ask unix://PLACE/gateway.sock what can be called: UNIMPLEMENTED (12)"
+        ),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.ends_with("  next: give the plugin reflection, or its manifest a `descriptor_set`\n"),
+        "{}",
+        ran.err
+    );
 }

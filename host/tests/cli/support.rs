@@ -13,13 +13,14 @@ use tonic::{Request, Response, Status};
 pub(crate) const DEMO: &str = r#"
 syntax = "proto3";
 package demo.v1;
+import "google/protobuf/timestamp.proto";
 service Demo {
   rpc Add(Pair) returns (Sum);
   rpc Count(Sum) returns (stream Sum);
   rpc Total(stream Sum) returns (Sum);
   rpc Echo(stream Sum) returns (stream Sum);
 }
-message Pair { int32 a = 1; int32 b = 2; repeated string tags = 3; }
+message Pair { int32 a = 1; int32 b = 2; repeated string tags = 3; google.protobuf.Timestamp at = 4; }
 message Sum { int64 value = 1; }
 "#;
 
@@ -39,6 +40,22 @@ pub(crate) struct Sum {
     pub(crate) value: i64,
 }
 
+/// Which reflection a fake host serves.
+#[derive(Clone, Copy)]
+pub(crate) enum Reflection {
+    V1,
+    V1Alpha,
+    None,
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+pub(crate) fn admin(asked: &Arc<Mutex<Vec<String>>>) -> AdminServiceServer<impl AdminService> {
+    AdminServiceServer::new(Admin { asked: Arc::clone(asked) })
+}
+
 /// A running fake host; ends when dropped.
 pub(crate) struct Fake {
     pub(crate) socket: PathBuf,
@@ -51,11 +68,14 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start() -> Self {
+        Self::with(Reflection::V1)
+    }
+
+    pub(crate) fn with(version: Reflection) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("gateway.sock");
-        let asked = Arc::default();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let runtime = runtime();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).unwrap()
@@ -63,19 +83,17 @@ impl Fake {
         let demo = directory.path().join("demo.proto");
         std::fs::write(&demo, DEMO).unwrap();
         let files = protox::compile(["demo.proto"], [directory.path()]).unwrap();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_file_descriptor_set(files)
-            .build_v1()
-            .unwrap();
-        let admin = AdminServiceServer::new(Admin { asked: Arc::clone(&asked) });
-        let demo = super::call::Demo { asked: Arc::clone(&asked) };
-        runtime.spawn(
-            tonic::transport::Server::builder()
-                .add_service(admin)
-                .add_service(reflection)
-                .add_service(demo)
-                .serve_with_incoming(tokio_stream::wrappers::UnixListenerStream::new(listener)),
-        );
+        let reflection = tonic_reflection::server::Builder::configure().register_file_descriptor_set(files);
+        let router = tonic::transport::Server::builder()
+            .add_service(admin(&asked))
+            .add_service(super::call::Demo { asked: Arc::clone(&asked) });
+        let router = match version {
+            Reflection::V1 => router.add_service(reflection.build_v1().unwrap()),
+            Reflection::V1Alpha => router.add_service(reflection.build_v1alpha().unwrap()),
+            Reflection::None => router,
+        };
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        runtime.spawn(router.serve_with_incoming(incoming));
         Self { socket, asked, directory, _runtime: runtime }
     }
 
