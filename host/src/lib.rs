@@ -19,6 +19,8 @@
 pub mod admin;
 pub mod build;
 pub mod closest;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod host;

@@ -1,0 +1,125 @@
+//! Numbers, times and names as people read them.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+/// Shows a span with one unit, or two where one would be coarse: `350 ms`, `1.2 s`, `4m 5s`, `3h 2m`, `6d 1h`.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let two = |big: u64, unit: &str, small: u64, part: &str| match small {
+        0 => format!("{big}{unit}"),
+        _ => format!("{big}{unit} {small}{part}"),
+    };
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds / 60 % 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds / 3600 % 24, "h"),
+    }
+}
+
+/// Time since `then`, as [`span`] but in whole seconds; `-` when it is not known.
+pub(crate) fn age(then: Option<prost_types::Timestamp>, now: SystemTime) -> String {
+    let Some(then) = then.and_then(|stamp| SystemTime::try_from(stamp).ok()) else { return "-".to_owned() };
+    // A clock may have been set back: that is an age of nothing.
+    let age = now.duration_since(then).unwrap_or_default();
+    if age < Duration::from_secs(60) { format!("{}s", age.as_secs()) } else { span(age) }
+}
+
+/// A moment with milliseconds, in UTC; empty when it is not known.
+pub(crate) fn moment(stamp: Option<prost_types::Timestamp>) -> String {
+    // Only years that RFC 3339 can write: the formatter refuses others.
+    stamp
+        .filter(|stamp| (0..253_402_300_800).contains(&stamp.seconds))
+        .and_then(|stamp| SystemTime::try_from(stamp).ok())
+        .map(|time| humantime::format_rfc3339_millis(time).to_string())
+        .unwrap_or_default()
+}
+
+/// Name of an enum value without its prefix, in small letters: `PLUGIN_STATE_READY` becomes `ready`.
+pub(crate) fn state(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', " ")
+}
+
+/// Text that somebody else wrote, safe to show on a terminal: control characters are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => safe.push(c),
+            // Directional marks make a terminal show another text than the one that is there.
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                let _ = write!(safe, "{}", c.escape_default());
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Reads a size such as `65536`, `64KiB`, `64 MiB` or `1GB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("{text:?} is no size: say 65536, 64KiB, 64MiB or 1GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1_000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// `1 plugin`, `2 plugins`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        let shown = [0, 350, 1_249, 59_900, 60_000, 245_000, 10_920_000, 86_400_000, 522_000_000]
+            .map(|millis| span(Duration::from_millis(millis)));
+        assert_eq!(shown, ["0 ms", "350 ms", "1.2 s", "59.9 s", "1m", "4m 5s", "3h 2m", "1d", "6d 1h"]);
+    }
+
+    #[test]
+    fn an_age_is_never_negative() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let stamp = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        assert_eq!(age(stamp(93), now), "7s");
+        assert_eq!(age(stamp(200), now), "0s");
+        assert_eq!(age(None, now), "-");
+    }
+
+    #[test]
+    fn a_moment_that_no_calendar_has_is_left_out() {
+        let stamp = |seconds| Some(prost_types::Timestamp { seconds, nanos: 5_000_000 });
+        assert_eq!(moment(stamp(0)), "1970-01-01T00:00:00.005Z");
+        assert_eq!(moment(stamp(i64::MAX)), "");
+        assert_eq!(moment(stamp(-5)), "");
+    }
+
+    #[test]
+    fn what_a_plugin_writes_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\tb\u{1b}[2Jc\u{202e}\r\n"), "a\tb\\u{1b}[2Jc\\u{202e}\\r\\n");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let read = ["7", "64KiB", "64 MiB", "1gb", "2g"].map(|text| parse_bytes(text).unwrap());
+        assert_eq!(read, [7, 65_536, 67_108_864, 1_000_000_000, 2_147_483_648]);
+        for bad in ["", "MiB", "1TiB", "-1", "1.5MiB", "99999999999999999999"] {
+            assert!(parse_bytes(bad).is_err(), "{bad:?}");
+        }
+    }
+}
