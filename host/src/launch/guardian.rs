@@ -6,10 +6,12 @@
 //! kills every process that is left. The daemon in turn learns through a pipe that its guardian is gone.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,11 +19,12 @@ use rustix::process::{
     Signal, WaitOptions, WaitStatus, getpid, pidfd_send_signal, set_child_subreaper, wait,
 };
 use tokio::net::unix::pipe::Receiver;
+use tokio::signal::unix;
 
 use super::diagnose;
 use super::exit::Cause;
 use super::os::spawn::{Child, Failed, LIFELINE_FD, Plan, Stack, spawn};
-use super::os::{descriptors, proc, signals};
+use super::os::{descriptors, proc};
 
 /// Set for the daemon by its guardian: the number of the descriptor that ends with the guardian.
 pub const MARKER: &str = "PLUGMESH_GUARDIAN_FD";
@@ -54,8 +57,8 @@ pub struct Ward {
 /// Runs `program` with `arguments` and `environment` as the daemon, and stays until it and all its
 /// descendants are gone. Answers the code to exit with: the daemon's own, or 128 and the signal.
 ///
-/// Call it first thing in `main`, before any thread or runtime is started: it takes over the signals of the
-/// process. `environment` is the whole environment, `std::env::vars_os()` as a rule.
+/// Call it first thing in `main`: it handles the signals of the process, with a runtime of its own. `environment`
+/// is the whole environment, `std::env::vars_os()` as a rule.
 pub fn run(
     program: &Path,
     arguments: impl IntoIterator<Item = OsString>,
@@ -66,8 +69,10 @@ pub fn run(
         move |source: io::Error| GuardianError { what, source }
     };
     set_child_subreaper(Some(getpid())).map_err(|error| failed("becoming a subreaper")(error.into()))?;
-    let taken: Vec<_> = FORWARDED.into_iter().chain([Signal::CHILD]).collect();
-    let signals = signals::Signals::block(&taken).map_err(failed("taking over signals"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(failed("a runtime"))?;
+    // Before the daemon starts, so that no signal is missed.
+    let signals = runtime.block_on(async { Signals::take() }).map_err(failed("taking over signals"))?;
     let (lifeline, _held) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("a pipe")(error.into()))?;
 
     let nul = || failed("arguments")(io::Error::from(io::ErrorKind::InvalidInput));
@@ -95,22 +100,48 @@ pub fn run(
         Failed::Clone(source) | Failed::WorkDir(source) => failed("starting it")(source),
     })?;
     drop(lifeline);
-    let cause = stay(&daemon, &signals);
+    let cause = runtime.block_on(stay(&daemon, signals));
     end_all_descendants(END_PATIENCE);
     Ok(cause.shell_code())
 }
 
+/// The signals that the guardian handles.
+struct Signals(Vec<(Signal, unix::Signal)>);
+
+impl Signals {
+    fn take() -> io::Result<Self> {
+        let all = FORWARDED.into_iter().chain([Signal::CHILD]);
+        let taken =
+            all.map(|signal| Ok((signal, unix::signal(unix::SignalKind::from_raw(signal.as_raw()))?)));
+        taken.collect::<io::Result<_>>().map(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            for (signal, stream) in &mut self.0 {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
 /// Waits for the end of the daemon, collecting orphans and passing on signals.
-fn stay(daemon: &Child, signals: &signals::Signals) -> Cause {
+async fn stay(daemon: &Child, mut signals: Signals) -> Cause {
     loop {
-        let signal = signals.next();
-        if let Some(forwarded) = FORWARDED.into_iter().find(|forwarded| forwarded.as_raw() == signal) {
-            let _ = pidfd_send_signal(&daemon.pidfd, forwarded);
-        }
         // One SIGCHLD may stand for many ends.
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == daemon.pid {
                 return cause(status);
+            }
+        }
+        match signals.next().await {
+            Signal::CHILD => {}
+            signal => {
+                let _ = pidfd_send_signal(&daemon.pidfd, signal);
             }
         }
     }

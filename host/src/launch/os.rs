@@ -6,7 +6,7 @@
 pub(crate) mod linux;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{descriptors, proc, signals, spawn, watchdog};
+pub(crate) use linux::{descriptors, proc, spawn, watchdog};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("plugmesh-host launches plugins on Linux only so far; see launch::os for what a port needs");

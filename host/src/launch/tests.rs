@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc as blocking;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -83,7 +84,7 @@ impl Held {
 /// This test binary as another program.
 struct Helper {
     child: Child,
-    said: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    said: blocking::Receiver<String>,
 }
 
 /// Arguments that make this test binary run `helper` alone, on its main thread.
@@ -102,20 +103,43 @@ impl Helper {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, said) = blocking::channel();
+        // Ends with the helper's output, or with its reader.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
         Self { child, said }
     }
 
-    /// The rest of the next line that starts with `key`.
-    fn says(&mut self, key: &str) -> String {
-        let found = self.said.by_ref().map(Result::unwrap).find_map(|line| {
-            // The test harness writes its own words on the same line.
-            line.split_once(&format!("{key} ")).map(|(_, rest)| rest.to_owned())
-        });
-        found.unwrap_or_else(|| panic!("the helper ended without saying {key:?}"))
+    /// What follows `key` on the next line that has it.
+    fn says(&self, key: &str) -> String {
+        let key = format!("{key} ");
+        loop {
+            if let Some((_, rest)) = self.line().split_once(&key) {
+                return rest.to_owned();
+            }
+        }
     }
 
-    fn names(&mut self, key: &str) -> Held {
+    fn line(&self) -> String {
+        self.said.recv_timeout(PATIENCE).expect("the helper should say something")
+    }
+
+    /// The plugin, its child and the one that left the group, in the order they speak.
+    fn names_family(&self) -> Vec<(String, Held)> {
+        let mut family = Vec::new();
+        while family.len() < 3 {
+            let line = self.line();
+            // The test harness writes its own words on the same line.
+            let mut words = line.rsplit(' ');
+            let (pid, who) = (words.next().unwrap(), words.next().unwrap_or_default());
+            if ["plugin", "grandchild", "escaped"].contains(&who) {
+                family.push((who.to_owned(), Held::new(pid)));
+            }
+        }
+        family
+    }
+
+    fn names(&self, key: &str) -> Held {
         Held::new(&self.says(key))
     }
 }

@@ -64,8 +64,8 @@ pub(super) fn read(start: &[u8]) -> Kind {
 
 fn script(line: &[u8]) -> Kind {
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let interpreter = line.trim_ascii().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
-    match interpreter {
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t'));
+    match words.find(|word| !word.is_empty()).unwrap_or_default() {
         [] => Kind::Unknown { looks_like: "a script whose first line names no interpreter" },
         // A carriage return is part of the name for the kernel: it is shown, which explains much.
         name => Kind::Script { interpreter: String::from_utf8_lossy(name).into_owned().into() },

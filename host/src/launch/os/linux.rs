@@ -2,6 +2,5 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod proc;
-pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod watchdog;
