@@ -4,9 +4,18 @@ use std::fmt;
 
 use serde_json::Value;
 
+mod cost;
+
 /// Largest schema taken from a plugin: a handshake reply is at most 1 MiB, and compiling costs more than
 /// reading.
 pub const MAX_SCHEMA_SIZE: usize = 256 * 1024;
+
+/// Stack for compiling and checking, which recurse as deep as a schema's references go; only what is used
+/// of it takes memory.
+const STACK_SIZE: usize = 128 * 1024 * 1024;
+
+/// Memory that compiling one regular expression may take.
+const MAX_PATTERN_MEMORY: usize = 2 * 1024 * 1024;
 
 /// Most violations listed.
 pub const MAX_VIOLATIONS: usize = 50;
@@ -73,11 +82,13 @@ fn at(pointer: &str) -> String {
 
 /// Checks `config` against a JSON Schema. An empty `schema` takes everything.
 ///
-/// References to other documents are refused, not fetched. Takes processor time that grows with both sizes.
+/// The schema is not trusted: references to other documents are refused, not fetched, and so is one that is
+/// too large, too deep or too expensive for this configuration. Blocks for less than a second, on a thread
+/// of its own for the stack.
 ///
 /// # Errors
 ///
-/// When the schema is none, or the configuration violates it; then every violation is listed.
+/// When the schema is none or is refused, or the configuration violates it; then every violation is listed.
 pub fn check(schema: &[u8], config: &Value) -> Result<(), SchemaError> {
     if schema.is_empty() {
         return Ok(());
@@ -87,14 +98,29 @@ pub fn check(schema: &[u8], config: &Value) -> Result<(), SchemaError> {
     }
     let schema: Value =
         serde_json::from_slice(schema).map_err(|error| SchemaError::NotJson(error.to_string()))?;
+    let failed = |problem: String| SchemaError::Invalid { pointer: String::new(), problem };
+    std::thread::scope(|scope| {
+        let checker = std::thread::Builder::new().name("schema".into()).stack_size(STACK_SIZE);
+        match checker.spawn_scoped(scope, || validate(&schema, config)) {
+            Ok(checker) => {
+                checker.join().unwrap_or_else(|_| Err(failed("the validator panicked on it".into())))
+            }
+            Err(error) => Err(failed(format!("no thread could be started to check it: {error}"))),
+        }
+    })
+}
+
+fn validate(schema: &Value, config: &Value) -> Result<(), SchemaError> {
+    cost::measure(schema, config)
+        .map_err(|cost::Refused { pointer, problem }| SchemaError::Invalid { pointer, problem })?;
     // The linear engine: a plugin's pattern must not be able to take exponential time.
-    let validator = jsonschema::options()
-        .offline()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(&schema)
-        .map_err(|error| SchemaError::Invalid {
-            pointer: error.instance_path().to_string(),
-            problem: cut(error.to_string()),
+    let patterns = jsonschema::PatternOptions::regex().size_limit(MAX_PATTERN_MEMORY);
+    let validator =
+        jsonschema::options().offline().with_pattern_options(patterns).build(schema).map_err(|error| {
+            SchemaError::Invalid {
+                pointer: error.instance_path().to_string(),
+                problem: cut(error.to_string()),
+            }
         })?;
     let violations: Vec<Violation> = validator
         .iter_errors(config)
@@ -194,5 +220,48 @@ mod tests {
         assert!(error.starts_with("the configuration does not fit"), "{error}");
         let backtracking = said(json!({"pattern": "(a+)\\1"}), json!("aa"));
         assert!(backtracking.contains("not valid"), "{backtracking}");
+    }
+
+    /// Each definition offers the next one twice.
+    fn doubling(levels: usize, keyword: &str) -> Value {
+        let mut definitions = serde_json::Map::new();
+        for level in 0..levels {
+            let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            definitions.insert(format!("d{level}"), json!({keyword: [next, next]}));
+        }
+        definitions.insert(format!("d{levels}"), json!({"type": "integer"}));
+        json!({"$defs": definitions, "$ref": "#/$defs/d0"})
+    }
+
+    #[test]
+    fn what_could_take_for_ever_is_refused() {
+        assert!(check(doubling(5, "anyOf").to_string().as_bytes(), &json!(1)).is_ok());
+        for keyword in ["anyOf", "allOf", "oneOf"] {
+            let error = said(doubling(40, keyword), json!(1));
+            assert!(error.contains("could take too long"), "{error}");
+        }
+        let error = said(json!({"items": {"$ref": "#"}, "allOf": [{"$ref": "#"}]}), json!([]));
+        assert!(error.contains("could take too long"), "{error}");
+        let trees = json!({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#"}}]});
+        assert!(check(trees.to_string().as_bytes(), &json!([1, [2, [3]]])).is_ok());
+        let patterns: Vec<Value> = (0..100).map(|i| json!({"pattern": format!("\\p{{L}}{i}")})).collect();
+        assert!(said(json!({"allOf": patterns}), json!(1)).contains("at most 64 regular expressions"));
+    }
+
+    #[test]
+    fn what_could_exhaust_the_stack_is_refused() {
+        let chain = |length: usize| {
+            let mut definitions = serde_json::Map::new();
+            for link in 0..length {
+                definitions
+                    .insert(format!("d{link}"), json!({"not": {"$ref": format!("#/$defs/d{}", link + 1)}}));
+            }
+            definitions.insert(format!("d{length}"), json!(true));
+            json!({"$defs": definitions, "properties": {"a": {"$ref": "#/$defs/d0"}}})
+        };
+        assert!(said(chain(4000), json!({})).contains("levels together"));
+        for config in [json!({}), json!({"a": 1})] {
+            assert!(check(chain(600).to_string().as_bytes(), &config).is_ok());
+        }
     }
 }
