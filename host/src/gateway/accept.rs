@@ -106,9 +106,7 @@ async fn next(socket: &Socket, shared: &Shared) -> io::Result<Option<Arrived>> {
         Socket::Tls(listener, config) => {
             listener.accept().await.map(|(stream, _)| Some(Arrived::Tls(stream, config.clone())))
         }
-        Socket::Insecure(listener) => {
-            listener.accept().await.map(|(stream, _)| Some(Arrived::Plain(stream)))
-        }
+        Socket::Insecure(listener) => listener.accept().await.map(|(stream, _)| Some(Arrived::Plain(stream))),
     };
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     match accepted {

@@ -18,7 +18,8 @@ use super::timeout;
 
 const ADMIN: &str = "plugmesh.admin.v1.AdminService";
 const HEALTH: &str = "grpc.health.v1.Health";
-const REFLECTION: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+const REFLECTION: [&str; 2] =
+    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// Who answers a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,9 @@ fn service_of(path: Option<&PathAndQuery>) -> Result<&str, Status> {
         }
         _ => {
             let shown: String = path.chars().take(200).collect();
-            Err(Status::unimplemented(format!("{shown:?} is no gRPC method: expected /package.Service/Method")))
+            Err(Status::unimplemented(format!(
+                "{shown:?} is no gRPC method: expected /package.Service/Method"
+            )))
         }
     }
 }
@@ -181,7 +184,9 @@ mod tests {
     #[test]
     fn only_grpc_content_types_are_grpc() {
         let is = |text: &'static str| is_grpc(Some(&HeaderValue::from_static(text)));
-        assert!(is("application/grpc") && is("application/grpc+proto") && is("application/grpc;charset=utf-8"));
+        assert!(
+            is("application/grpc") && is("application/grpc+proto") && is("application/grpc;charset=utf-8")
+        );
         assert!(!is("application/grpc-web") && !is("application/json") && !is("") && !is_grpc(None));
     }
 
@@ -203,7 +208,9 @@ mod tests {
     #[test]
     fn a_path_is_a_service_and_a_method() {
         let service = |path: &'static str| {
-            service_of(Some(&PathAndQuery::from_static(path))).map(str::to_owned).map_err(|status| status.code())
+            service_of(Some(&PathAndQuery::from_static(path)))
+                .map(str::to_owned)
+                .map_err(|status| status.code())
         };
         assert_eq!(service("/a.B/C").unwrap(), "a.B");
         for bad in ["/", "/a.B", "/a.B/", "//C", "/a.B/C/D"] {
@@ -214,7 +221,14 @@ mod tests {
     #[test]
     fn reserved_metadata_is_stripped() {
         let mut headers = HeaderMap::new();
-        for name in ["plugmesh-caller", "plugmesh-token", "plugmesh-x-bin", "plugmesh-plugin", "plugmesh-instance", "x"] {
+        for name in [
+            "plugmesh-caller",
+            "plugmesh-token",
+            "plugmesh-x-bin",
+            "plugmesh-plugin",
+            "plugmesh-instance",
+            "x",
+        ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("v"));
         }
         headers.append("plugmesh-caller", HeaderValue::from_static("app"));

@@ -188,7 +188,11 @@ where
             },
             Some(Some(Err(status))) => return end(send, trailers_of(&status)),
             Some(None) => {
-                return if send.send_data(Bytes::new(), true).is_ok() { Ended::Answered } else { Ended::Reset };
+                return if send.send_data(Bytes::new(), true).is_ok() {
+                    Ended::Answered
+                } else {
+                    Ended::Reset
+                };
             }
             None => return Ended::Reset,
         };

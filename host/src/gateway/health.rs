@@ -130,7 +130,8 @@ impl Watched {
         loop {
             // Before looking, so that a change while looking is seen by the next wait.
             self.changed.mark_unchanged();
-            let now = look(&*self.source, &self.service, self.plugin.as_ref()).unwrap_or(Wire::ServiceUnknown);
+            let now =
+                look(&*self.source, &self.service, self.plugin.as_ref()).unwrap_or(Wire::ServiceUnknown);
             if self.said != Some(now) {
                 self.said = Some(now);
                 return Some(Ok(HealthCheckResponse { status: now.into() }));

@@ -100,7 +100,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// A gRPC client would refuse the connection.
-    #[error("the TLS configuration of {address} does not offer ALPN protocol h2, without which no gRPC client connects")]
+    #[error(
+        "the TLS configuration of {address} does not offer ALPN protocol h2, without which no gRPC client connects"
+    )]
     NoAlpn {
         /// Where.
         address: Address,
@@ -179,7 +181,9 @@ impl fmt::Debug for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { path } => f.debug_struct("Unix").field("path", path).finish(),
-            Self::Tls { address, .. } => f.debug_struct("Tls").field("address", address).finish_non_exhaustive(),
+            Self::Tls { address, .. } => {
+                f.debug_struct("Tls").field("address", address).finish_non_exhaustive()
+            }
             Self::InsecureTcp { address } => f.debug_struct("InsecureTcp").field("address", address).finish(),
         }
     }

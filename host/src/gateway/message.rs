@@ -114,10 +114,7 @@ impl<B: Body<Data = Bytes, Error = Status>> Body for MessageLimit<B> {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
         if let Some(status) = this.failed.take() {
             return Poll::Ready(Some(Err(status)));

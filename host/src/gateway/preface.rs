@@ -14,6 +14,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HTTP1_ANSWER: &str = "this address speaks gRPC over HTTP/2, and this was HTTP/1; \
                             try: grpcurl -plaintext ADDRESS list\n";
 
+/// Bytes after which an HTTP/1 method would have ended.
+const LONGEST_METHOD: usize = 32;
+
 /// A stream from which some bytes were already read.
 #[derive(Debug)]
 pub(super) struct Rewound<T> {
@@ -30,7 +33,8 @@ where
     loop {
         let compared = read.len().min(PREFACE.len());
         if read.get(..compared) != PREFACE.get(..compared) {
-            if looks_like_http1(&read) {
+            while !tells_http1(&read) && read.len() < LONGEST_METHOD && io.read_buf(&mut read).await? > 0 {}
+            if is_http1(&read) {
                 let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length";
                 let answer = format!("{head}: {}\r\n\r\n{HTTP1_ANSWER}", HTTP1_ANSWER.len());
                 io.write_all(answer.as_bytes()).await?;
@@ -47,13 +51,32 @@ where
     }
 }
 
-/// Every HTTP/1 request begins with a method in capitals; nothing is sent to what speaks another protocol.
-fn looks_like_http1(read: &[u8]) -> bool {
-    read.iter().take(3).all(u8::is_ascii_uppercase)
+/// The byte after the first space, which in HTTP/1 begins the target.
+fn second_word(read: &[u8]) -> Option<(&[u8], u8)> {
+    let space = read.iter().position(|byte| *byte == b' ')?;
+    Some((read.get(..space)?, *read.get(space + 1)?))
+}
+
+/// Whether there is enough to tell HTTP/1 from something else.
+fn tells_http1(read: &[u8]) -> bool {
+    second_word(read).is_some() || !read.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b' ')
+}
+
+/// A method in capitals, then a target. What speaks another protocol is not answered in HTTP.
+fn is_http1(read: &[u8]) -> bool {
+    second_word(read).is_some_and(|(method, target)| {
+        !method.is_empty()
+            && method.iter().all(u8::is_ascii_uppercase)
+            && matches!(target, b'/' | b'*' | b'h')
+    })
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }

@@ -13,6 +13,6 @@ mod service;
 mod tests;
 
 pub use catalog::Catalog;
-pub use descriptors::DescriptorError;
 pub(super) use catalog::OWN_SERVICES;
+pub use descriptors::DescriptorError;
 pub(super) use service::Reflection;

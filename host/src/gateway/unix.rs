@@ -14,15 +14,18 @@ const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 const BACKLOG: u32 = 1024;
 
 /// A listening socket, which leaves the file system when dropped.
+///
+/// The fields are dropped in this order: while the listener lives nobody reclaims its path, nor can its inode
+/// be given to another file, so what the file compares is sound.
 #[derive(Debug)]
 pub(super) struct OwnedSocket {
+    _file: SocketFile,
     pub(super) listener: UnixListener,
-    pub(super) _file: SocketFile,
 }
 
 /// The socket's place in the file system.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     /// Device and inode, to tell it from a socket that somebody else put in its place.
     id: Option<(u64, u64)>,
@@ -34,7 +37,9 @@ pub(super) fn bind(path: &Path) -> io::Result<OwnedSocket> {
     if length > MAX_PATH {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path has {length} bytes; a socket's has {MAX_PATH} at most: choose a shorter directory"),
+            format!(
+                "the path has {length} bytes; a socket's has {MAX_PATH} at most: choose a shorter directory"
+            ),
         ));
     }
     check_directory(path)?;
@@ -44,7 +49,7 @@ pub(super) fn bind(path: &Path) -> io::Result<OwnedSocket> {
     let file = SocketFile { path: path.to_owned(), id: fs::symlink_metadata(path).ok().map(id_of) };
     // Nobody can connect before `listen`, so there is no moment in which the umask decides who may.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(OwnedSocket { listener: socket.listen(BACKLOG)?, _file: file })
+    Ok(OwnedSocket { _file: file, listener: socket.listen(BACKLOG)? })
 }
 
 fn id_of(metadata: Metadata) -> (u64, u64) {
@@ -128,13 +133,23 @@ mod tests {
         let error = bind(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         // As after SIGKILL: the file stays, nobody listens.
-        let OwnedSocket { listener, _file: file } = alive;
+        let OwnedSocket { listener, _file } = alive;
         drop(listener);
-        let reclaimed = bind(&path).unwrap();
-        // The first owner must not remove what has taken its place.
-        drop(file);
+        std::mem::forget(_file);
+        bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_has_taken_the_place_of_a_socket_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.sock");
+        let first = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = bind(&path).unwrap();
+        drop(first);
         assert!(path.exists());
-        drop(reclaimed);
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[tokio::test]

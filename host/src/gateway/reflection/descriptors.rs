@@ -26,7 +26,9 @@ pub enum DescriptorError {
     #[error("a descriptor set may have {MAX_BYTES} bytes at most, and this one has {0}")]
     TooLarge(usize),
     /// More files or symbols than the gateway keeps for one plugin.
-    #[error("a descriptor set may have {MAX_FILES} files and {MAX_SYMBOLS} symbols at most, and this one has more")]
+    #[error(
+        "a descriptor set may have {MAX_FILES} files and {MAX_SYMBOLS} symbols at most, and this one has more"
+    )]
     TooMany,
     /// A name that no proto compiler would write.
     #[error("a name in the descriptor set is empty or longer than {MAX_NAME} bytes: {0:?}")]

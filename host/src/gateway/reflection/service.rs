@@ -103,12 +103,10 @@ macro_rules! serve_version {
                                     .collect(),
                             })
                         }
-                        Answer::Error { code, message } => {
-                            Told::ErrorResponse($version::ErrorResponse {
-                                error_code: code as i32,
-                                error_message: message,
-                            })
-                        }
+                        Answer::Error { code, message } => Told::ErrorResponse($version::ErrorResponse {
+                            error_code: code as i32,
+                            error_message: message,
+                        }),
                     };
                     Ok($version::ServerReflectionResponse {
                         valid_host: request.host.clone(),

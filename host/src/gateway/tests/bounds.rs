@@ -38,7 +38,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The head of a call, in HPACK literals.
 fn head() -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
-    for (index, value) in [(&[0x04][..], "/demo.v1.Echo/Say"), (&[0x01], "localhost"), (&[0x0f, 0x10], "application/grpc")] {
+    for (index, value) in
+        [(&[0x04][..], "/demo.v1.Echo/Say"), (&[0x01], "localhost"), (&[0x0f, 0x10], "application/grpc")]
+    {
         block.extend(index);
         block.push(value.len() as u8);
         block.extend(value.as_bytes());
@@ -188,7 +190,8 @@ async fn an_idle_connection_is_asked_to_leave_then_cut_off() {
 async fn a_connection_with_a_call_is_not_idle() {
     let running = start(silent(), Limits::default()).await;
     let client = running.client().await;
-    let (response, _send) = client.ready().await.unwrap().send_request(say().body(()).unwrap(), true).unwrap();
+    let (response, _send) =
+        client.ready().await.unwrap().send_request(say().body(()).unwrap(), true).unwrap();
     let waited = timeout(Limits::default().idle_timeout * 5, response).await;
     assert!(waited.is_err(), "the call ended: {waited:?}");
 }

@@ -167,7 +167,8 @@ async fn a_client_that_disconnects_cancels_its_calls() {
     let io = tokio::net::UnixStream::connect(&running.path).await.unwrap();
     let (client, connection) = h2::client::handshake(io).await.unwrap();
     let connection = tokio::spawn(connection);
-    let (_response, _send) = client.ready().await.unwrap().send_request(say().body(()).unwrap(), true).unwrap();
+    let (_response, _send) =
+        client.ready().await.unwrap().send_request(say().body(()).unwrap(), true).unwrap();
     calls.recv().await.unwrap();
     connection.abort();
     let dropped = drops.recv().await.unwrap();
@@ -274,7 +275,8 @@ async fn what_is_no_grpc_call_gets_an_http_answer() {
     let answer = call(&client, get, Bytes::new()).await;
     assert_eq!(answer.head.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.head.headers["allow"], "POST");
-    let json = http::Request::post("http://localhost/demo.v1.Echo/Say").header("content-type", "application/json");
+    let json =
+        http::Request::post("http://localhost/demo.v1.Echo/Say").header("content-type", "application/json");
     let answer = call(&client, json.body(()).unwrap(), Bytes::from("{}")).await;
     assert_eq!(answer.head.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }

@@ -17,8 +17,8 @@ use tonic::Status;
 
 use crate::gateway::reflection::Catalog;
 use crate::gateway::{
-    Callers, Config, Gateway, GatewayHandle, HealthSource, Limits, Listen, RequestBody, Services, ServingStatus,
-    Upstream,
+    Callers, Config, Gateway, GatewayHandle, HealthSource, Limits, Listen, RequestBody, Services,
+    ServingStatus, Upstream,
 };
 use crate::name::{InstanceName, PluginName};
 
