@@ -1,13 +1,10 @@
 //! `doctor`: what is wrong with plugins, before they run. Nothing is built or started.
 //!
-//! - `manifest`: finds and reads manifests. `program`: can this file be run here?
-//! - `checks`: everything that is looked at, for one plugin and among them.
+//! `checks` is everything that is looked at, for one plugin and among them.
 
 mod checks;
-mod manifest;
-mod program;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -17,6 +14,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::human::{count, printable};
 use super::terminal::{Terminal, Tone};
+use crate::config::{Found, Manifest, search};
 
 /// Why nothing could be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +38,9 @@ impl DoctorError {
 ///
 /// There is no plugin to look at.
 pub(crate) fn run(args: &DoctorArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
-    let files = manifest::find(&args.dir)?;
+    let found = find(&args.dir)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let reports = checks::all(&files, &path);
+    let reports = checks::all(found, &path);
     let ill = reports.iter().filter(|report| report.verdict() == Verdict::Wrong).count();
     if terminal.is_json() {
         #[derive(Serialize)]
@@ -63,6 +61,18 @@ pub(crate) fn run(args: &DoctorArgs, terminal: &mut Terminal) -> Result<Exit, Cl
         terminal.line(summary)?;
     }
     Ok(if ill == 0 { Exit::OK } else { Exit::FAILURE })
+}
+
+/// Every manifest in and below `dir`, or `dir` itself when it is one.
+fn find(dir: &Path) -> Result<Found, DoctorError> {
+    if dir.is_file() {
+        return Ok(Found { manifests: vec![(dir.to_owned(), Manifest::load(dir))], ..Found::default() });
+    }
+    if !dir.is_dir() {
+        return Err(DoctorError::NotFound(dir.to_owned()));
+    }
+    let found = search(&[dir]);
+    if found.manifests.is_empty() { Err(DoctorError::NoManifest(dir.to_owned())) } else { Ok(found) }
 }
 
 fn show(report: &Report, terminal: &mut Terminal) -> Result<(), CliError> {
