@@ -11,8 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use plugmesh::admin::v1 as pb;
 use tokio::sync::watch;
 
+use crate::admin;
 use crate::config::{Config, ConfigError, assemble, search};
 use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
@@ -74,6 +76,16 @@ impl Host {
     /// What every plugin is doing now.
     pub fn board(&self) -> &Board {
         self.shared.mesh.board()
+    }
+
+    /// Every plugin as `AdminService` shows it, in the order of the names.
+    pub fn plugins(&self) -> Vec<pb::Plugin> {
+        admin::plugins(&self.shared)
+    }
+
+    /// Every service as `AdminService` shows it, in the order of the names.
+    pub fn services(&self) -> Vec<pb::Service> {
+        admin::services(&self.shared)
     }
 
     /// The plugins themselves, for whoever wants to load, stop or replace some.

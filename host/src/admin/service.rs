@@ -139,9 +139,7 @@ impl AdminService for Service {
         &self,
         _: Request<pb::ListPluginsRequest>,
     ) -> Result<Response<pb::ListPluginsResponse>, Status> {
-        let board = self.shared.mesh.board().snapshot();
-        let plugins = board.values().map(|status| convert::plugin(status, &board)).collect();
-        Ok(Response::new(pb::ListPluginsResponse { plugins }))
+        Ok(Response::new(pb::ListPluginsResponse { plugins: super::plugins(&self.shared) }))
     }
 
     async fn get_plugin(
@@ -283,12 +281,7 @@ impl AdminService for Service {
         &self,
         _: Request<pb::ListServicesRequest>,
     ) -> Result<Response<pb::ListServicesResponse>, Status> {
-        let services = self.shared.mesh.router().services().into_iter().map(|(name, plugins)| pb::Service {
-            methods: self.shared.catalog.methods(&name).iter().map(convert::method).collect(),
-            name: name.to_string(),
-            plugins: plugins.iter().map(ToString::to_string).collect(),
-        });
-        Ok(Response::new(pb::ListServicesResponse { services: services.collect() }))
+        Ok(Response::new(pb::ListServicesResponse { services: super::services(&self.shared) }))
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {

@@ -42,6 +42,11 @@ impl Exit {
     /// Ended by the user with Ctrl-C.
     pub(crate) const INTERRUPTED: Self = Self(130);
 
+    /// As another process ended.
+    pub(crate) fn from_code(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The exit code that tells a gRPC status: 0 for OK, else 64 + the code.
     pub(crate) fn from_status(code: Code) -> Self {
         match code {

@@ -3,6 +3,8 @@
 //! What is printed while plugins start is in `progress`, what is printed when they have started in
 //! `summary`. Both are fed with the messages of `AdminService`, so that they need nothing of the host.
 
+mod daemon;
+mod logging;
 mod progress;
 mod summary;
 
@@ -14,11 +16,11 @@ use super::address::HostAddress;
 use super::args::{Global, ServeArgs};
 use super::error::CliError;
 use super::exit::Exit;
-use super::lock::Lock;
 use super::place;
 use super::terminal::Terminal;
+use crate::config::{Config, ConfigError};
+use crate::launch::guardian;
 
-use self::progress::Progress;
 use self::summary::{Example, Ready};
 
 /// What to serve, with everything checked that can be before a host exists.
@@ -27,7 +29,7 @@ pub(crate) struct Plan {
     /// Directories to search for manifests.
     pub(crate) dirs: Vec<PathBuf>,
     /// Configuration of the host.
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Config,
     /// Socket of the gateway.
     pub(crate) gateway: PathBuf,
 }
@@ -43,8 +45,16 @@ pub(crate) enum ServeError {
     NoConfig(PathBuf),
     #[error("the gateway of `serve` is a Unix socket, and {0} is none")]
     NotASocket(HostAddress),
-    #[error("this build has no host yet")]
-    Unfinished,
+    #[error("{0}")]
+    Config(ConfigError),
+    #[error("cannot tell which program this is: {0}")]
+    OwnPath(std::io::Error),
+    #[error(transparent)]
+    Guardian(#[from] guardian::GuardianError),
+    #[error("cannot hold on to the guardian: {0}")]
+    Ward(std::io::Error),
+    #[error(transparent)]
+    Host(#[from] crate::HostError),
 }
 
 impl ServeError {
@@ -58,7 +68,12 @@ impl ServeError {
             Self::NotASocket(_) => {
                 Some("TCP listeners are configured under `gateway:` in plugmesh.yaml".into())
             }
-            Self::NoConfig(_) | Self::Unfinished => None,
+            Self::NoConfig(_)
+            | Self::Config(_)
+            | Self::OwnPath(_)
+            | Self::Guardian(_)
+            | Self::Ward(_)
+            | Self::Host(_) => None,
         }
     }
 }
@@ -76,28 +91,22 @@ pub(crate) struct Started {
 
 /// Starts a host and its plugins, and returns when the host has ended.
 ///
+/// The process that was started is a guardian: it starts itself once more as the daemon, and stays to kill
+/// whatever the daemon leaves behind, should that be killed.
+///
 /// # Errors
 ///
 /// What is wrong with the command line, another host that holds the socket, or why the host ended.
 pub(crate) fn run(args: &ServeArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let plan = Plan::new(args, global)?;
-    let _lock = Lock::acquire(&plan.gateway)?;
-    let started = {
-        let mut progress = Progress::new(terminal);
-        start(&plan, &mut |plugin| progress.update(plugin))?
-    };
-    show(&plan, &started, terminal)?;
-    wait(started)
-}
-
-/// Builds the host and starts its plugins; every change of a plugin on the way is told.
-fn start(_plan: &Plan, _changed: &mut dyn FnMut(&Plugin)) -> Result<Started, ServeError> {
-    Err(ServeError::Unfinished)
-}
-
-/// Runs until the host ends: by a signal, by `shutdown`, or because it cannot go on.
-fn wait(_started: Started) -> Result<Exit, CliError> {
-    Ok(Exit::OK)
+    match std::env::var_os(guardian::MARKER) {
+        Some(marker) => daemon::run(plan, &marker, terminal),
+        None => {
+            let program = std::env::current_exe().map_err(ServeError::OwnPath)?;
+            let code = guardian::run(&program, std::env::args_os().skip(1), std::env::vars_os());
+            Ok(Exit::from_code(code.map_err(ServeError::from)?))
+        }
+    }
 }
 
 fn show(plan: &Plan, started: &Started, terminal: &mut Terminal) -> Result<(), CliError> {
@@ -123,11 +132,16 @@ impl Plan {
         if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
             return Err(ServeError::NoConfig(config.clone()).into());
         }
+        let config = match config_file(args) {
+            Some(file) => Config::load(&file).map_err(ServeError::Config)?,
+            None => Config::default(),
+        };
         // `--host` says where the other commands look, so it says where to be found, too.
         let gateway = match args.gateway.as_ref().or(global.host.as_ref()) {
             Some(HostAddress::Unix(path)) => std::path::absolute(path)
                 .map_err(|source| place::PlaceError::Io { path: path.clone(), source })?,
             Some(other) => return Err(ServeError::NotASocket(other.clone()).into()),
+            None if config.gateway.unix.is_some() => config.gateway.unix.clone().unwrap_or_default(),
             None => {
                 place::prepare(&place::default_directory())?;
                 match place::default_address()? {
@@ -136,6 +150,17 @@ impl Plan {
                 }
             }
         };
-        Ok(Self { dirs: args.dirs.clone(), config: args.config.clone(), gateway })
+        let mut config = config;
+        config.gateway.unix = Some(gateway.clone());
+        Ok(Self { dirs: args.dirs.clone(), config, gateway })
     }
+}
+
+/// The one that was named, or `plugmesh.yaml` in the only directory.
+fn config_file(args: &ServeArgs) -> Option<PathBuf> {
+    let beside = || match args.dirs.as_slice() {
+        [only] => Some(only.join("plugmesh.yaml")).filter(|file| file.is_file()),
+        _ => None,
+    };
+    args.config.clone().or_else(beside)
 }

@@ -1,0 +1,48 @@
+//! What a host logs, and where: standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Overrides the configured level.
+const VARIABLE: &str = "PLUGMESH_LOG";
+
+/// The logging of this process.
+#[derive(Debug)]
+pub(crate) struct Logging {
+    filter: Handle<EnvFilter, Registry>,
+    level: String,
+}
+
+impl Logging {
+    /// Starts logging. On a terminal only warnings are shown at first: progress has the screen.
+    pub(crate) fn start(config: &LogConfig) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let level = std::env::var(VARIABLE).unwrap_or_else(|_| config.level.clone());
+        let first = if on_terminal { "warn" } else { level.as_str() };
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(first));
+        let json = match config.format {
+            LogFormat::Json => true,
+            LogFormat::Text => false,
+            LogFormat::Auto => !on_terminal,
+        };
+        let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+        let layer = match json {
+            true => layer.json().flatten_event(true).boxed(),
+            false => layer.with_ansi(on_terminal).compact().boxed(),
+        };
+        // A second subscriber is refused, which leaves the first one at work.
+        let _ = Registry::default().with(filter).with(layer).try_init();
+        Self { filter: handle, level }
+    }
+
+    /// Progress is over: log as configured.
+    pub(crate) fn as_configured(&self) {
+        let _ = self.filter.reload(EnvFilter::new(&self.level));
+    }
+}
