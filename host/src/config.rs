@@ -1,8 +1,8 @@
 //! `plugmesh.yaml` and `plugin.yaml` as plain data.
 //!
 //! Reading is parse, decode, assemble: a file becomes a tree whose every node knows its line and column
-//! ([`yaml`]), a decoder turns the tree into types and notes each fault it meets instead of stopping at
-//! the first ([`decode`]), and [`assemble`] lays what the host says over what the manifests say. Nothing
+//! (`yaml`), a decoder turns the tree into types and notes each fault it meets instead of stopping at
+//! the first (`decode`), and [`assemble()`] lays what the host says over what the manifests say. Nothing
 //! here opens a socket or starts a process; what is read beside the files themselves (environment
 //! variables, files that hold secrets) comes in through a [`Context`].
 //!
