@@ -152,7 +152,10 @@ impl RunDirectory {
         for base in &search.candidates {
             match Self::create_below(base) {
                 Ok(created) => return Ok(created),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => {
+                    tracing::warn!(base = %base.display(), %error, "no run directory can be made here");
+                    first_error = first_error.or(Some(error));
+                }
             }
         }
         Err(first_error.unwrap_or_else(|| RunDirectoryError::NotADirectory { path: PathBuf::new() }))
@@ -256,7 +259,9 @@ impl Drop for InstanceDirectory {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = fs::remove_dir_all(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(path = %self.path.display(), %error, "the run directory could not be removed");
         }
     }

@@ -101,6 +101,12 @@ fn many_processes_leave_no_descriptor_zombie_or_thread() {
 }
 
 #[test]
+fn an_adopted_orphan_is_collected_while_its_plugin_runs() {
+    let helper = Helper::start("adopting");
+    assert_eq!(helper.says("collected"), "true true");
+}
+
+#[test]
 fn killing_a_program_that_links_the_host_kills_the_group() {
     let mut host = Helper::start("linked_host");
     let (escaped, group): (Vec<_>, Vec<_>) =

@@ -127,6 +127,40 @@ fn counting() {
     assert!(settled, "{before:?} grew to {:?}", all());
 }
 
+/// A subreaper, given an orphan by a plugin that lives on.
+#[test]
+#[ignore = "a helper of other tests"]
+fn adopting() {
+    if !is_wanted("adopting") {
+        return;
+    }
+    rustix::process::set_child_subreaper(Some(getpid())).unwrap();
+    let launcher = Launcher::start(LauncherOptions::default().adopts_orphans(true)).unwrap();
+    runtime().block_on(async {
+        // The subshell ends at once, and leaves its child to the host.
+        let (spec, mut lines) = shell("(sh -c 'echo $$; read x < \"$0\"' \"$0\" &); exec sleep 1000");
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let mut arguments = spec.arguments.clone();
+        arguments.push(fifo.clone().into());
+        let process = launcher.spawn(spec.arguments(arguments)).await.unwrap();
+        let orphan = named(&mut lines).await;
+        std::fs::write(&fifo, "go\n").unwrap();
+        assert!(orphan.ends_within(PATIENCE));
+        let collected = async {
+            while !orphan.is_collected() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let collected = tokio::time::timeout(PATIENCE, collected).await.is_ok();
+        say(&format!("collected {collected} {}", process.exit().is_none()));
+        process.kill();
+        assert_eq!(process.wait().await.to_string(), "killed by SIGKILL");
+    });
+}
+
 /// A plugin that listens where it is told, and stays until its host is gone.
 #[test]
 #[ignore = "a helper of other tests"]

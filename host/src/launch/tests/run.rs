@@ -182,6 +182,8 @@ async fn an_early_end_and_a_silence_are_told_apart() {
     let armed = arrivals.arm(awaited()).unwrap();
     let (spec, _lines) = shell("sleep 1000");
     let process = launcher.spawn(spec).await.unwrap();
+    assert!(process.has_member(i32::try_from(process.pid()).unwrap()));
+    assert!(!process.has_member(rustix::process::getpid().as_raw_nonzero().get()));
     let error = armed.wait(&process, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, NotReady::Timeout { .. }), "{error}");
 }
