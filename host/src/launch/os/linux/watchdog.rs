@@ -9,8 +9,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use libc::{c_int, c_void};
+
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::forget::forget_memory;
 
 /// Groups that one watchdog can hold: more plugins than one machine runs. Beyond it the parent-death signal
 /// alone protects.
@@ -100,6 +103,7 @@ unsafe fn watch(commands: c_int) -> ! {
         libc::dup2(commands, 0);
         // Also standard output and error: a reader of the host's output must see its end.
         libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0);
+        forget_memory();
         let mut groups = [0; MAX_GROUPS];
         loop {
             let mut command = [0_i32; 2];
