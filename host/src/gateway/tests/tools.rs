@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use semver::Version;
 use tokio::process::Command;
 
@@ -80,7 +79,7 @@ async fn grpcurl_lists_describes_and_calls_over_the_socket() {
 async fn grpcurl_lists_describes_and_calls_over_mutual_tls() {
     let Some(grpcurl) = tool("grpcurl") else { return };
     let ca = Ca::new();
-    let tls = Arc::new(ArcSwap::from_pointee(ca.server()));
+    let tls = crate::identity::Current::fixed(Arc::new(ca.server()));
     let running = with_demo(vec![Listen::Tls { address: "127.0.0.1:0".parse().unwrap(), tls }]).await;
     let Address::Tls(address) = running.handle.addresses()[0] else { panic!("no TLS") };
     let leaf = ca.leaf(&["spiffe://test/someone"]);
