@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::authority::Mended;
 use super::connection::drive;
 use super::listen::{Socket, TlsConfig};
 use super::preface::{Rewound, expect_http2};
@@ -222,11 +223,14 @@ async fn run<IO, U: Upstream>(
 async fn handshake<IO>(
     setup: impl Future<Output = Result<(IO, Caller), SetupError>>,
     shared: &Shared,
-) -> Result<Option<(Connection<Rewound<IO>, Bytes>, Caller)>, SetupError>
+) -> Result<Option<(Connection<Mended<Rewound<IO>>, Bytes>, Caller)>, SetupError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (io, caller) = setup.await?;
     let Some(io) = expect_http2(io).await? else { return Ok(None) };
+    // The principals of Unix connections, where an authority means nothing.
+    let local = matches!(caller.principal, Principal::Operator { .. } | Principal::Plugin { .. });
+    let io = Mended::new(io, local);
     Ok(Some((shared.limits.h2().handshake(io).await?, caller)))
 }

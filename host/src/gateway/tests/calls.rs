@@ -232,8 +232,8 @@ async fn an_early_answer_stops_the_request_without_an_error() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_whichever_way_it_goes() {
-    let mut limits = Limits::default();
-    limits.max_message = MaxMessage { bytes: 1000, owner: "plugin text".into() };
+    let max_message = MaxMessage { bytes: 1000, owner: "plugin text".into() };
+    let limits = Limits { max_message, ..Limits::default() };
     // Sends back more than it got.
     let grows = upstream(|request| async {
         let body = request.into_body().collect().await?.to_bytes();
