@@ -8,7 +8,7 @@ use h2::server::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,10 @@ pub(super) async fn accept<U: Upstream>(socket: Socket, entrance: Entrance<U>) -
         let arrived = tokio::select! {
             biased;
             () = entrance.stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                log_failure(ended);
+                continue;
+            }
             arrived = next(&socket, &entrance.shared) => arrived,
         };
         match arrived {
@@ -89,12 +92,18 @@ pub(super) async fn accept<U: Upstream>(socket: Socket, entrance: Entrance<U>) -
     }
     drop(socket);
     tokio::select! {
-        () = async { while connections.join_next().await.is_some() {} } => 0,
+        () = async { while let Some(ended) = connections.join_next().await { log_failure(ended) } } => 0,
         () = entrance.abort.cancelled() => {
             let cut_off = connections.len();
             connections.shutdown().await;
             cut_off
         }
+    }
+}
+
+fn log_failure(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a connection failed");
     }
 }
 

@@ -302,6 +302,21 @@ async fn requests_that_nobody_reads_do_not_stall_their_neighbours() {
     assert_eq!(answer.data.len(), 100_005);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pings_waits_for_its_answers_to_be_read() {
+    const PING: u8 = 6;
+    let running = start(silent(), Limits::default()).await;
+    let mut io = raw(&running, &[]).await;
+    let pings = frame(PING, 0, 0, &[0; 8]).repeat(1000);
+    for _ in 0..10_000 {
+        // Time passes only when nobody can go on.
+        if timeout(Duration::from_secs(1), io.write_all(&pings)).await.is_err() {
+            return;
+        }
+    }
+    panic!("170 MB of pings were taken without one answer being read");
+}
+
 /// As the C core, and what is built on it, sends over Unix sockets.
 #[tokio::test]
 async fn an_authority_that_is_a_path_is_taken() {

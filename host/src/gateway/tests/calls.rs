@@ -268,6 +268,23 @@ async fn a_message_over_the_limit_is_refused_whichever_way_it_goes() {
 }
 
 #[tokio::test]
+async fn a_plugin_may_have_a_limit_of_its_own() {
+    let special = |service: &str, chosen: Option<&crate::name::PluginName>| {
+        let is_it = service == "demo.v1.Echo" && chosen.is_some_and(|name| name.as_str() == "small");
+        is_it.then(|| MaxMessage { bytes: 10, owner: "plugin small".into() })
+    };
+    let limits = Limits { max_message_of: Some(Arc::new(special)), ..Limits::default() };
+    let running = start(upstream(echo), limits).await;
+    let client = running.client().await;
+    let answer = call(&client, say().body(()).unwrap(), message(11)).await;
+    assert_eq!(answer.status().code(), Code::Ok);
+    let chosen = say().header("plugmesh-plugin", "small").body(()).unwrap();
+    let answer = call(&client, chosen, message(11)).await;
+    assert_eq!(answer.status().code(), Code::ResourceExhausted);
+    assert!(answer.status().message().contains("set by plugin small"), "{}", answer.status());
+}
+
+#[tokio::test]
 async fn what_is_no_grpc_call_gets_an_http_answer() {
     let running = start(upstream(echo), Limits::default()).await;
     let client = running.client().await;
