@@ -126,7 +126,10 @@ async fn a_program_that_is_not_there_is_told() {
     let program = Program::OnPath("no-such-program".into());
     config.command = BuildCommand::Exec(CommandLine { program, args: vec!["x".into()] });
     let error = build(&config, &launcher(), |_| {}).await.unwrap_err();
-    assert_eq!(error.to_string(), "the build cannot start: no-such-program x");
+    assert_eq!(
+        error.to_string(),
+        "the build cannot start: no-such-program x: no-such-program is in no directory of PATH; install it or name its path"
+    );
 }
 
 #[tokio::test]
