@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("call: {error}");
+        eprintln!("call: {}", chain(&*error));
         ExitCode::FAILURE
     })
 }
@@ -63,4 +63,10 @@ fn benchmark() -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::from(report::print_targets(&targets, &results)));
     }
     Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
