@@ -69,6 +69,8 @@ struct Upload<B> {
     body: B,
     sink: SendStream<Bytes>,
     held: Option<Bytes>,
+    /// Whether any data has gone into the stream.
+    begun: bool,
     done: bool,
 }
 
@@ -83,15 +85,19 @@ where
     B::Error: Into<BoxError>,
 {
     fn new(body: B, sink: SendStream<Bytes>, done: bool) -> Self {
-        Self { body, sink, held: None, done }
+        Self { body, sink, held: None, begun: false, done }
     }
 
     /// Ready when nothing is left to send. An error is the request's own: those of the stream show in the
     /// response.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         while !self.done {
-            // The body is read only when what it gave before can leave: this is the back pressure.
-            if self.held.as_ref().is_some_and(|data| !data.is_empty())
+            // The body is read only when what it gave before can leave: this is the back pressure. The first
+            // data does not wait: a new stream has no window before the connection's task has opened it, and
+            // a unary request that waited for that would leave as two writes, with a switch to that task and
+            // back between them.
+            if self.begun
+                && self.held.as_ref().is_some_and(|data| !data.is_empty())
                 && ready!(self.poll_window(cx)).is_err()
             {
                 break;
@@ -164,6 +170,7 @@ where
 
     /// A stream that takes nothing any more has been reset, which the response tells.
     fn send(&mut self, data: Bytes, end: bool) {
+        self.begun = true;
         let _ = self.sink.send_data(data, end);
     }
 }
