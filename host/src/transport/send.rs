@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ where
         std::future::poll_fn(|cx| {
             // The request goes first: most are sent whole before the first wait.
             if let Poll::Ready(Err(error)) = upload.poll(cx) {
+                upload.sink.send_reset(h2::Reason::CANCEL);
                 return Poll::Ready(Err(error));
             }
             response.as_mut().poll(cx).map_err(|error| StreamError::from(error).into())
@@ -113,7 +114,6 @@ where
                     break;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.sink.send_reset(h2::Reason::CANCEL);
                     self.done = true;
                     return Poll::Ready(Err(error));
                 }
@@ -177,7 +177,10 @@ where
 
 /// The task that goes on sending a request whose response has begun. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Pump(tokio::task::AbortHandle);
+pub(super) struct Pump {
+    task: tokio::task::AbortHandle,
+    failure: Arc<Mutex<Option<CallError>>>,
+}
 
 impl Pump {
     fn spawn<B>(mut upload: Upload<B>) -> Self
@@ -185,16 +188,26 @@ impl Pump {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
+        let failure = Arc::new(Mutex::new(None));
+        let told = failure.clone();
         let task = tokio::spawn(async move {
-            // An error of the request resets the stream, and so reaches the caller through the response.
-            let _ = std::future::poll_fn(|cx| upload.poll(cx)).await;
+            if let Err(error) = std::future::poll_fn(|cx| upload.poll(cx)).await {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // Only now: whoever reads the response must find the reason when the stream ends.
+                upload.sink.send_reset(h2::Reason::CANCEL);
+            }
         });
-        Self(task.abort_handle())
+        Self { task: task.abort_handle(), failure }
+    }
+
+    /// Why the request failed, if it did.
+    pub(super) fn failure(&self) -> Option<CallError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
