@@ -6,7 +6,7 @@
 //! A call's way through the rooms below, from the wire inwards:
 //!
 //! - `listen`, `unix`: sockets; `accept`: who may connect, and how many; `tls`: certificates.
-//! - `preface`: HTTP/2 or something else; `connection`: one task that drives a connection and its calls.
+//! - `preface`: HTTP/2 or something else; `authority`: what stock clients send over Unix sockets; `connection`: one task that drives a connection and its calls.
 //! - `admit`: what a call is (method, caller, target, deadline) and whether it may go on.
 //! - `forward`: head, messages and trailers in both directions, undecoded. The one place that knows the
 //!   HTTP/2 library's streams, so that a forwarder closer to the frames can take its place.
@@ -15,6 +15,7 @@
 
 mod accept;
 mod admit;
+mod authority;
 mod connection;
 mod forward;
 mod health;

@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tonic::Status;
 use tower_service::Service;
 
@@ -55,6 +55,13 @@ pub(super) async fn forward<U: Upstream>(
     let (mut head, recv) = request.into_parts();
     let admitted = match admit(&shared, &caller, &mut head) {
         Ok(admitted) => admitted,
+        Err(refusal @ Refusal::Http(..)) => {
+            let patience = shared.limits.handshake_timeout;
+            return match timeout(patience, discard(recv)).await {
+                Ok(Err(_)) => Ended::Reset,
+                Ok(Ok(())) | Err(_) => refuse(reply, refusal),
+            };
+        }
         Err(refusal) => return refuse(reply, refusal),
     };
     let (body, link) = match receive(recv, &admitted.max_message).await {
@@ -80,6 +87,21 @@ pub(super) async fn forward<U: Upstream>(
             Box::pin(exchange(response, reply, link, admitted)).await
         }
     }
+}
+
+/// Reads a request that is no gRPC call, as other HTTP servers do before they answer: not every client takes
+/// an answer while it is sending. Not for ever, though.
+async fn discard(mut recv: RecvStream) -> Result<(), h2::Error> {
+    const ENOUGH: usize = 64 << 10;
+    let mut left = ENOUGH;
+    while let Some(data) = recv.data().await.transpose()? {
+        recv.flow_control().release_capacity(data.len())?;
+        left = left.saturating_sub(data.len());
+        if left == 0 {
+            return Ok(());
+        }
+    }
+    recv.trailers().await.map(drop)
 }
 
 /// Takes what came with the head; a request that came whole needs nothing more from its stream.

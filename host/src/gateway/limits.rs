@@ -108,6 +108,9 @@ impl Limits {
     pub(super) fn h2(&self) -> h2::server::Builder {
         /// RFC 9113 §6.9.1.
         const MAX_WINDOW: u32 = i32::MAX as u32;
+        /// Calls that the gateway ended early and whose late frames are still told from a protocol error: as
+        /// many as can end early at a time, twice.
+        const REMEMBERED: usize = 2;
         let stream_window = self.stream_window.min(MAX_WINDOW);
         let mut builder = h2::server::Builder::new();
         builder
@@ -115,6 +118,7 @@ impl Limits {
             .initial_connection_window_size(stream_window.saturating_mul(self.max_streams).min(MAX_WINDOW))
             .max_concurrent_streams(self.max_streams)
             .max_header_list_size(self.max_header_list)
+            .max_concurrent_reset_streams(self.max_streams as usize * REMEMBERED)
             .max_pending_accept_reset_streams(self.max_pending_resets)
             .max_local_error_reset_streams(Some(self.max_resets as usize))
             .max_send_buffer_size(self.max_send_buffer.min(u32::MAX as usize));

@@ -37,7 +37,8 @@ pub(super) fn bind(config: &Config, run_dir: &RunDirectory) -> Result<Listening,
         listen.push(match &tcp.security {
             TcpSecurity::Insecure => Listen::InsecureTcp { address },
             TcpSecurity::Tls(tls) => {
-                let files = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone(), ca: tls.client_ca.clone() };
+                let files =
+                    TlsFiles { cert: tls.cert.clone(), key: tls.key.clone(), ca: tls.client_ca.clone() };
                 let watched = watch_server_config(files)?;
                 let tls = watched.current();
                 certificates = Some(watched);

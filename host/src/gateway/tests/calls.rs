@@ -232,8 +232,8 @@ async fn an_early_answer_stops_the_request_without_an_error() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_whichever_way_it_goes() {
-    let mut limits = Limits::default();
-    limits.max_message = MaxMessage { bytes: 1000, owner: "plugin text".into() };
+    let max_message = MaxMessage { bytes: 1000, owner: "plugin text".into() };
+    let limits = Limits { max_message, ..Limits::default() };
     // Sends back more than it got.
     let grows = upstream(|request| async {
         let body = request.into_body().collect().await?.to_bytes();
@@ -265,6 +265,23 @@ async fn a_message_over_the_limit_is_refused_whichever_way_it_goes() {
     assert_eq!(answer.data, message(600));
     assert_eq!(answer.trailers["grpc-status"], "8");
     assert!(answer.status().message().contains("a message of 1210 bytes"), "{}", answer.status());
+}
+
+#[tokio::test]
+async fn a_plugin_may_have_a_limit_of_its_own() {
+    let special = |service: &str, chosen: Option<&crate::name::PluginName>| {
+        let is_it = service == "demo.v1.Echo" && chosen.is_some_and(|name| name.as_str() == "small");
+        is_it.then(|| MaxMessage { bytes: 10, owner: "plugin small".into() })
+    };
+    let limits = Limits { max_message_of: Some(Arc::new(special)), ..Limits::default() };
+    let running = start(upstream(echo), limits).await;
+    let client = running.client().await;
+    let answer = call(&client, say().body(()).unwrap(), message(11)).await;
+    assert_eq!(answer.status().code(), Code::Ok);
+    let chosen = say().header("plugmesh-plugin", "small").body(()).unwrap();
+    let answer = call(&client, chosen, message(11)).await;
+    assert_eq!(answer.status().code(), Code::ResourceExhausted);
+    assert!(answer.status().message().contains("set by plugin small"), "{}", answer.status());
 }
 
 #[tokio::test]
