@@ -28,7 +28,7 @@ pub(crate) use body::BodyError;
 pub use body::ResponseBody;
 pub use dial::{DialError, Dialer, Opened, Tls};
 pub use error::{CallError, StreamError};
-pub use http2::{Closed, Connection, STREAM_WINDOW, Settings};
+pub use http2::{Closed, Connection, STREAM_WINDOW, Settings, Stream};
 pub use in_process::InProcess;
 pub use io::Io;
 pub use lane::{Lane, Slot};

@@ -39,7 +39,14 @@ impl Channel {
         let service = service(request.uri().path())?;
         let headers = request.headers();
         let route = router.find(service, text(headers, metadata::PLUGIN))?;
-        let (endpoint, slot, call) = route.pick(text(headers, metadata::INSTANCE))?;
+        let pinned = text(headers, metadata::INSTANCE);
+        let (endpoint, slot, call) = match route.pick(pinned) {
+            Err(error) if error.is_not_connected() => {
+                route.reconnect(pinned).await;
+                route.pick(pinned)?
+            }
+            picked => picked?,
+        };
         let timeout = timeout::of(headers);
         let max_message = route.max_message();
         let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });

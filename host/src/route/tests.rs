@@ -371,3 +371,33 @@ async fn a_reset_becomes_the_code_that_grpc_gives_it() {
         assert_eq!(status.code(), code, "{reason}: {status}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_new_connection_gets_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    // One call on each connection, then GOAWAY.
+    let server = tokio::spawn(async move {
+        let mut connections = 0;
+        while let Ok((io, _)) = listener.accept().await {
+            connections += 1;
+            let mut connection = h2::server::handshake(io).await.unwrap();
+            let mut calls = tokio::task::JoinSet::new();
+            while let Some(Ok((request, reply))) = connection.accept().await {
+                connection.graceful_shutdown();
+                calls.spawn(echo(request, reply));
+            }
+            if connections == 20 {
+                return;
+            }
+        }
+    });
+    let endpoint = endpoint(&path, 0).await;
+    let router = router(std::slice::from_ref(&endpoint), 1000);
+    for _ in 0..20 {
+        let status = status(call(&router, request(body(vec![message(1)], false))).await).await;
+        assert_eq!(status.code(), Code::Ok, "{status}");
+    }
+    tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap();
+}
