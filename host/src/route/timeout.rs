@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What a call's `grpc-timeout` says; `None` when there is none or it is malformed, which gRPC's HTTP/2
 /// protocol lets a server ignore.
 pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get("grpc-timeout")?)
+    parse(headers.get(&GRPC_TIMEOUT)?)
 }
 
 fn parse(value: &HeaderValue) -> Option<Duration> {
