@@ -13,6 +13,7 @@
 //! - [`Lane`]: either of the last two: what a call is sent through.
 
 mod address;
+mod batch;
 mod body;
 mod dial;
 mod error;

@@ -135,7 +135,7 @@ fn target_in(headers: &HeaderMap) -> Result<Option<Target>, Status> {
 
 /// Deadlines are kept where the call is routed; one that cannot be read is the caller's mistake.
 fn check_timeout(headers: &HeaderMap) -> Result<(), Status> {
-    match headers.get(timeout::HEADER) {
+    match headers.get(&timeout::HEADER) {
         Some(value) if timeout::parse(value).is_none() => Err(Status::invalid_argument(format!(
             "grpc-timeout {value:?} is malformed: expected one to eight digits and one of H, M, S, m, u, n"
         ))),

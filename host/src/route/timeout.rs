@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header.
-pub(crate) const HEADER: &str = "grpc-timeout";
+pub(crate) static HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What a call's `grpc-timeout` says; `None` when there is none or it is malformed, which gRPC's HTTP/2
 /// protocol lets a server ignore.
 pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get(HEADER)?)
+    parse(headers.get(&HEADER)?)
 }
 
 /// Reads a value; `None` when it is malformed.

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::batch::Batched;
+
 /// Window of one stream, in bytes: what an endpoint may send ahead of a reader that stands still.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
@@ -42,7 +44,7 @@ impl Default for Settings {
 /// One HTTP/2 connection. When the last handle is gone it closes, after the streams on it have ended.
 pub struct Connection {
     sender: SendRequest<Bytes>,
-    streams: AtomicUsize,
+    streams: Arc<AtomicUsize>,
     leaving: AtomicBool,
     closed: watch::Receiver<Option<Closed>>,
     scheme: Scheme,
@@ -110,15 +112,17 @@ impl Connection {
             .map_err(|error| Closed::from(&error))?;
         let (announce, closed) = watch::channel(None);
         let mut ending = Ending { announce, on_close: Some(on_close), reason: None };
+        let streams = Arc::new(AtomicUsize::new(0));
+        let batched = Batched::new(connection, streams.clone());
         let driver = tasks.spawn(async move {
-            ending.because(match connection.await {
+            ending.because(match batched.await {
                 Ok(()) => Closed::because("the peer closed it"),
                 Err(error) => Closed::from(&error),
             });
         });
         Ok(Arc::new(Self {
             sender,
-            streams: AtomicUsize::new(0),
+            streams,
             leaving: AtomicBool::new(false),
             closed,
             scheme,
