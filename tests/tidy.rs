@@ -221,6 +221,16 @@ fn links_in_the_docs_lead_somewhere() {
     keep("links to files and headings that are not there", broken);
 }
 
+#[test]
+fn code_in_the_readme_is_compiled() {
+    let files = files();
+    let readme = files.iter().find(|file| file.path == "README.md").unwrap();
+    let blocks = readme.text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let is_somewhere = |block: &str| files.iter().any(|file| file.is("rs") && file.text.contains(block));
+    let loose = blocks.filter(|block| !is_somewhere(block)).map(str::to_owned);
+    keep("Rust code in the README is part of a file that is compiled, as it stands", loose.collect());
+}
+
 /// Targets of Markdown links that are not on the web.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
