@@ -142,8 +142,9 @@ impl Body for CallBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(BodyError::Stream(error))) => {
-                this.fail(RouteError::stream(&this.endpoint, error).into(), Outcome::Failed)
+            Some(Err(BodyError::Call(error))) => {
+                let (status, outcome) = RouteError::call_with_outcome(&this.endpoint, error);
+                this.fail(status, outcome)
             }
             Some(Err(BodyError::Status(status))) => {
                 let outcome = Outcome::of(status.code());

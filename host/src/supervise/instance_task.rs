@@ -9,17 +9,17 @@ use rustls::ClientConfig;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::Mesh;
 use super::backoff::Backoff;
 use super::board::{Incarnation, InstanceStatus};
 use super::bring_up::{STOP_PHASES, Up, bring_up};
 use super::failure::{StartError, StartFailure, with_lines};
 use super::process::{Launched, launch};
-use super::Mesh;
 use super::remote::{Remote, reach};
 use super::services::{announce, offer};
 use crate::config::{Endpoint as RemoteEndpoint, PluginConfig, ProcessConfig};
-use crate::instance::Health;
 use crate::identity::Watched;
+use crate::instance::Health;
 use crate::launch::{InstanceDirectory, Process};
 use crate::name::{InstanceId, InstanceName};
 use crate::route::{Availability, Endpoint, Route};
@@ -280,7 +280,8 @@ impl Runner {
 
     /// The connection is gone: because the process is, or for a reason of its own.
     async fn lost(&self, running: &Running) -> End {
-        self.route.set_availability(&running.endpoint, Availability::Unhealthy("the connection was lost".into()));
+        self.route
+            .set_availability(&running.endpoint, Availability::Unhealthy("the connection was lost".into()));
         // The kernel closes the sockets of a dying process a moment before it reports the death.
         let exit = tokio::time::timeout(EXIT_AFTER_LOSS, ended(running.process.as_ref())).await;
         match (exit, &running.process) {

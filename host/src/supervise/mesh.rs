@@ -13,8 +13,8 @@ use semver::Version;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::failure::{StartError, StartFailure};
 use super::board::Incarnation;
+use super::failure::{StartError, StartFailure};
 use super::{Board, Callers, InstanceStatus, Plugin, PluginStatus, Stage};
 use crate::build::BuildError;
 use crate::config::dependency::{self, DependencyError};
@@ -224,14 +224,17 @@ impl Mesh {
         };
         let mut status = PluginStatus::new(config, Stage::Running);
         status.services = names;
-        status.instances.insert(0, InstanceStatus {
-            name: instance,
-            kind: InstanceKind::InProcess,
-            state: InstanceState::Ready,
-            message: String::new(),
-            incarnation: Some(incarnation),
-            restarts: 0,
-        });
+        status.instances.insert(
+            0,
+            InstanceStatus {
+                name: instance,
+                kind: InstanceKind::InProcess,
+                state: InstanceState::Ready,
+                message: String::new(),
+                incarnation: Some(incarnation),
+                restarts: 0,
+            },
+        );
         self.board().insert(status);
     }
 
@@ -243,7 +246,11 @@ impl Mesh {
         let board = self.board().snapshot();
         let requires = |status: &&Arc<PluginStatus>| {
             status.stage == Stage::Running
-                && status.config.requires.iter().any(|required| required.plugin == *name && !required.optional)
+                && status
+                    .config
+                    .requires
+                    .iter()
+                    .any(|required| required.plugin == *name && !required.optional)
         };
         if let Some(dependent) = board.values().find(requires) {
             let why = format!("{} requires it; unload that one first", dependent.config.name);
@@ -286,7 +293,10 @@ impl Mesh {
 
     /// Runs an operation beside the calls, to its end, even when whoever asked for it goes away. `None` when the
     /// host has stopped.
-    pub async fn run<T: Send + 'static>(&self, operation: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         self.0.tasks.spawn_on(operation, &self.0.options.runtimes.control).await.ok()
     }
 
