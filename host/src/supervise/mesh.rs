@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use plugmesh::admin::v1::{InstanceKind, InstanceState};
+use plugmesh::admin::v1::{InstanceKind, InstanceState, PluginState};
 use plugmesh::plugin::v1::HostInfo;
 use semver::Version;
 use tokio::runtime::Handle;
@@ -18,7 +18,7 @@ use super::failure::{StartError, StartFailure};
 use super::{Board, Callers, InstanceStatus, Plugin, PluginStatus, Stage};
 use crate::build::BuildError;
 use crate::config::dependency::{self, DependencyError};
-use crate::config::{Config, PluginConfig, PluginOptions, Source};
+use crate::config::{Config, PluginConfig, PluginOptions, Requirement, Source};
 use crate::identity::{Authority, HostCredentials, TrustDomain};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
 use crate::name::{InstanceId, InstanceName, PluginName};
@@ -186,7 +186,8 @@ impl Mesh {
             }
         }
         for level in &plan.levels {
-            let starts = level.iter().filter_map(|name| plugins.get(name)).map(|plugin| self.start(plugin));
+            let starts =
+                level.iter().filter_map(|name| plugins.get(name)).map(|plugin| self.start_after(plugin));
             errors.extend(futures_util::future::join_all(starts).await.into_iter().filter_map(Result::err));
         }
         errors
@@ -310,6 +311,24 @@ impl Mesh {
                 Ok(plugin)
             }
         }
+    }
+
+    /// Starts a plugin of a set, unless one that it requires did not start.
+    async fn start_after(&self, plugin: &Plugin) -> Result<(), LoadError> {
+        let board = self.board().snapshot();
+        let Some(status) = board.get(plugin.name()) else { return Ok(()) };
+        let is_down = |required: &&Requirement| {
+            let running = |status: &Arc<PluginStatus>| {
+                matches!(status.state(), PluginState::Ready | PluginState::Degraded)
+            };
+            !required.optional && !board.get(&required.plugin).is_some_and(running)
+        };
+        if let Some(required) = status.config.requires.iter().find(is_down) {
+            let why = format!("it requires {}, which is not running", required.plugin);
+            self.board().update(plugin.name(), |status| status.stage = Stage::Failed(why.clone()));
+            return Err(LoadError::Dependency { plugin: plugin.name().clone(), why });
+        }
+        self.start(plugin).await
     }
 
     async fn start(&self, plugin: &Plugin) -> Result<(), LoadError> {

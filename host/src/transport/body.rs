@@ -8,9 +8,8 @@ use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::{CallError, StreamError};
-use super::http2::Stream;
 use super::send::Pump;
+use super::{CallError, Stream, StreamError};
 
 /// Body of a response, whichever lane it came through.
 #[derive(Debug)]

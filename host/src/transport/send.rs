@@ -10,12 +10,12 @@ use h2::SendStream;
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
 
-use super::{CallError, Connection, ResponseBody, StreamError};
+use super::{CallError, ResponseBody, Stream, StreamError};
 use crate::BoxError;
 
 /// Sends `request` and waits for the head of the response. Dropping the future resets the stream.
 pub(super) async fn send<B>(
-    connection: &Arc<Connection>,
+    mut stream: Stream,
     request: Request<B>,
 ) -> Result<Response<ResponseBody>, CallError>
 where
@@ -23,12 +23,11 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut head, body) = request.into_parts();
-    head.uri = absolute(connection, head.uri);
+    head.uri = absolute(&stream, head.uri);
     head.version = Version::HTTP_2;
-    let stream = connection.enter();
     let ended = body.is_end_stream();
-    let (response, sink) = connection
-        .sender()
+    let (response, sink) = stream
+        .sender
         .send_request(Request::from_parts(head, ()), ended)
         // Whatever the reason, no frame was sent: another connection may do better.
         .map_err(|_| CallError::NotConnected)?;
@@ -53,8 +52,8 @@ where
 }
 
 /// HTTP/2 wants scheme and authority, a generated client gives a path only.
-fn absolute(connection: &Connection, uri: Uri) -> Uri {
-    let (scheme, authority) = connection.origin();
+fn absolute(stream: &Stream, uri: Uri) -> Uri {
+    let (scheme, authority) = stream.origin();
     let mut parts = uri.into_parts();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority);
