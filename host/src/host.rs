@@ -142,6 +142,16 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.gateway.take());
+        // Ends the tasks that look after plugins, and with them the processes.
+        self.control.stop();
+        // Plugins hold the mesh and the mesh holds them: without this its launcher would never end.
+        self.shared.mesh.forget_plugins();
+    }
+}
+
 /// How long tasks may take to notice that everything they work on is gone.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
