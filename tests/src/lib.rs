@@ -41,7 +41,7 @@ mod wait;
 
 pub use binaries::binary;
 pub use certificates::{Certificates, Identity};
-pub use daemon::{Daemon, DaemonBuilder, connect_unix};
+pub use daemon::{Daemon, DaemonBuilder, Patient, connect_unix};
 pub use leaks::{Leaks, processes_mentioning};
 pub use neighbour::Neighbour;
 pub use plugin_dir::PluginDir;
