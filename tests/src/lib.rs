@@ -57,5 +57,16 @@ pub mod probe {
     tonic::include_proto!("probe.v1");
 }
 
-/// Encoded `FileDescriptorSet` of the test plugins' protos.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tests.bin"));
+/// Generated code for the interoperability clients of gRPC.
+#[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, rustdoc::all)]
+pub mod interop {
+    include!(concat!(env!("OUT_DIR"), "/interop.rs"));
+}
+
+/// Encoded `FileDescriptorSet`s of the test plugins' protos.
+pub mod descriptors {
+    /// The probe's.
+    pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bin"));
+    /// The interoperability service's.
+    pub const INTEROP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interop.bin"));
+}

@@ -32,6 +32,11 @@ impl PluginDir {
         Self::command(name, binary("probe")).instances(instances).env("PROBE_NAME", name)
     }
 
+    /// The service that the interoperability clients of gRPC call.
+    pub fn interop() -> Self {
+        Self::command("interop", binary("interop"))
+    }
+
     /// A plugin of any command.
     pub fn command(name: &str, command: &Path) -> Self {
         Self {
