@@ -15,7 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Gives the descriptors, and leaves them in a file for reflection.
-fn compile(name: &str, protos: &[&str]) -> Result<prost_types::FileDescriptorSet, Box<dyn std::error::Error>> {
+fn compile(
+    name: &str,
+    protos: &[&str],
+) -> Result<prost_types::FileDescriptorSet, Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(protos)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join(name).with_extension("bin");

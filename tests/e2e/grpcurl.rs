@@ -32,6 +32,7 @@ async fn everything(socket: &std::path::Path) {
         "{}",
         error.err
     );
+    assert!(error.err.contains("Details:") && error.err.contains("google.rpc.BadRequest"), "{}", error.err);
     for service in ["", SERVICE] {
         let health = format!(r#"{{"service": "{service}"}}"#);
         let health = run(&["-d", &health, "grpc.health.v1.Health/Check"]).await.json();
@@ -86,17 +87,9 @@ struct Secured {
 
 async fn secured() -> Secured {
     let certificates = Certificates::new();
-    let host = certificates.issue("host", "spiffe://example.org/host/h");
-    let config = format!(
-        "gateway:\n  tcp:\n    listen: 127.0.0.1:0\n    tls:\n      cert: {}\n      key: {}\n      client_ca: {}\n\
-         admin:\n  identities: [spiffe://example.org/operator]\n",
-        host.cert.display(),
-        host.key.display(),
-        certificates.ca().display()
-    );
     let operator = certificates.issue("operator", "spiffe://example.org/operator");
     let guest = certificates.issue("guest", "spiffe://example.org/guest");
-    Secured { daemon: calculator(&config).await, certificates, operator, guest }
+    Secured { daemon: calculator(&certificates.gateway()).await, certificates, operator, guest }
 }
 
 impl Secured {

@@ -17,6 +17,7 @@
 //! - [`Process`], [`Ran`]: programs that a test starts, and what they left.
 //! - [`tools`]: grpcurl and other tools that not every machine has.
 //! - [`Certificates`]: a certificate authority and the files of hosts and clients.
+//! - [`Tunnel`]: mutual TLS for clients that have none.
 //! - [`eventually`]: waiting for what has no event, with a bound.
 //!
 //! Everything here panics when it cannot do its part: a panic is how a test fails.
@@ -37,6 +38,7 @@ mod neighbour;
 mod plugin_dir;
 mod process;
 pub mod tools;
+mod tunnel;
 mod wait;
 
 pub use binaries::binary;
@@ -46,6 +48,7 @@ pub use leaks::{Leaks, processes_mentioning};
 pub use neighbour::Neighbour;
 pub use plugin_dir::PluginDir;
 pub use process::{Process, Ran};
+pub use tunnel::Tunnel;
 pub use wait::{DEADLINE, eventually};
 
 /// The calculator's generated code.

@@ -18,8 +18,7 @@ const MAX_MESSAGE: usize = 256 << 20;
 
 fn main() -> Result<(), Error> {
     let name = std::env::var("PROBE_NAME").unwrap_or_else(|_| "probe".into());
-    let plugin =
-        Plugin::new(name, "1.2.3").description("Does as it is told").descriptors(descriptors::PROBE);
+    let plugin = Plugin::new(name, "1.2.3").description("Does as it is told").descriptors(descriptors::PROBE);
     let service = ProbeServiceServer::new(probe::service::Probe::new(plugin.context()))
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)

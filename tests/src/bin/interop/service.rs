@@ -44,7 +44,10 @@ impl TestService for Interop {
     async fn unary_call(&self, request: Request<SimpleRequest>) -> Result<Response<SimpleResponse>, Status> {
         let asked = request.into_inner();
         status(asked.response_status)?;
-        let mut response = Response::new(SimpleResponse { payload: Some(payload(asked.response_size)?) });
+        let server_id =
+            if asked.fill_server_id { format!("process {}", std::process::id()) } else { String::new() };
+        let payload = Some(payload(asked.response_size)?);
+        let mut response = Response::new(SimpleResponse { payload, server_id });
         if let Some(asked) = asked.orca_per_query_report {
             let value = MetadataValue::from_bytes(&report(asked).encode_to_vec());
             response.metadata_mut().insert_bin(PER_CALL, value);
