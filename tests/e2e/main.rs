@@ -14,6 +14,13 @@
 //! - `text`: the example plugin in Python, and a client in Python
 //! - `embedded`: the example of a program that links the host
 //! - `tls`: plugins and endpoints over mutual TLS
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking and start programs, also in what they share"
+)]
 
 mod balance;
 mod callbacks;

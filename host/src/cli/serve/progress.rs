@@ -61,6 +61,8 @@ impl<'a> Progress<'a> {
         let took = human::span(row.since.elapsed());
         let ended = match state {
             PluginState::Ready => Some((Tone::Good, "✓", format!("ready in {took}"))),
+            // Without a reason it is on its way: the other instances are still starting.
+            PluginState::Degraded if why.is_empty() => None,
             PluginState::Degraded => Some((Tone::Notice, "!", format!("degraded: {why}"))),
             PluginState::Skipped => Some((Tone::Faint, "-", format!("skipped: {why}"))),
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
@@ -86,7 +88,10 @@ impl<'a> Progress<'a> {
             }
             return;
         }
-        let doing = human::state(state.as_str_name(), "PLUGIN_STATE_");
+        let doing = match state {
+            PluginState::Degraded => "some instances are ready".to_owned(),
+            _ => human::state(state.as_str_name(), "PLUGIN_STATE_"),
+        };
         match &self.spinners {
             Some(spinners) => {
                 let spinner = row.spinner.get_or_insert_with(|| {
@@ -139,6 +144,7 @@ mod tests {
             ("text", PluginState::Starting, ""),
             ("text", PluginState::Starting, ""),
             ("java", PluginState::Skipped, "java was not found"),
+            ("text", PluginState::Degraded, ""),
             ("text", PluginState::Ready, ""),
             ("bad", PluginState::Failed, "exit status 1\n\u{1b}[31m"),
         ] {
@@ -149,10 +155,15 @@ mod tests {
         let text = err.text();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
-            lines[..3],
-            ["  text: building", "  text: starting", "- java: skipped: java was not found"]
+            lines[..4],
+            [
+                "  text: building",
+                "  text: starting",
+                "- java: skipped: java was not found",
+                "  text: some instances are ready"
+            ]
         );
-        assert!(lines[3].starts_with("✓ text: ready in "), "{text}");
-        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
+        assert!(lines[4].starts_with("✓ text: ready in "), "{text}");
+        assert_eq!(lines[5..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
     }
 }
