@@ -84,7 +84,11 @@ async fn load(host: &Host, plan: &Plan, terminal: &mut Terminal) -> Vec<Problem>
     tokio::pin!(loading);
     loop {
         tokio::select! {
-            problems = &mut loading => return problems,
+            problems = &mut loading => {
+                // The summary shows a method that can be called.
+                host.described().await;
+                return problems;
+            }
             _ = board.changed() => {
                 board.mark_unchanged();
                 host.plugins().iter().for_each(|plugin| progress.update(plugin));
