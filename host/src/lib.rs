@@ -13,7 +13,7 @@
 //! - [`instance`]: one copy of a plugin: handshake, phases, health.
 //! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
 //! - [`gateway`]: the host's own listening side.
-//! - [`admin`]: `AdminService`.
+//! - [`admin`]: the `AdminService` of a host.
 //! - [`host`]: all of it put together: start here, with [`Host::builder`].
 
 pub mod admin;

@@ -50,6 +50,12 @@ pub(crate) enum Tone {
 }
 
 impl Paint {
+    /// Leaves all text alone.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(false)
+    }
+
     /// `text` in the colour of `tone`.
     pub(crate) fn tone(self, tone: Tone, text: impl Display) -> String {
         let colour = match tone {

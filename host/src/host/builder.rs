@@ -28,7 +28,7 @@ use crate::supervise::{Mesh, MeshOptions, Runtimes};
 use crate::transport::InProcess;
 
 /// Describes a host. Nothing happens before [`start`](Self::start) or [`open`](Self::open).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a host is described here and started by `start`"]
 pub struct HostBuilder {
     config: Config,
@@ -37,19 +37,6 @@ pub struct HostBuilder {
     services: InProcess,
     environment: Option<Vec<(OsString, OsString)>>,
     adopts_orphans: bool,
-}
-
-impl Default for HostBuilder {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            directories: Vec::new(),
-            plugins: Vec::new(),
-            services: InProcess::default(),
-            environment: None,
-            adopts_orphans: false,
-        }
-    }
 }
 
 impl HostBuilder {

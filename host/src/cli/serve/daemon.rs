@@ -46,7 +46,7 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
     let ward = Ward::take(Some(marker)).map_err(ServeError::Ward)?;
     let mut signals = Signals::take().map_err(CliError::Runtime)?;
     let _lock = Lock::acquire(&plan.gateway)?;
-    let logging = Logging::start(&plan.config.log);
+    let logging = Logging::start(&plan.config.log, terminal);
     let drain_timeout = plan.config.drain_timeout;
     let builder = Host::builder().config(plan.config.clone()).adopts_orphans(true);
     let host = builder.open().await.map_err(ServeError::from)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use plugmesh::admin::v1::{Plugin, PluginState};
+use plugmesh::admin::v1::{Instance, InstanceState, Plugin, PluginState};
 
 use crate::cli::human::{self, printable};
 use crate::cli::terminal::{Terminal, Tone};
@@ -43,7 +43,7 @@ impl<'a> Progress<'a> {
 
     /// Takes the present state of a plugin. A state that has been shown is not shown again.
     pub(crate) fn update(&mut self, plugin: &Plugin) {
-        let state = plugin.state();
+        let state = state(plugin);
         let now = (state, plugin.message.clone());
         let row = self.plugins.entry(plugin.name.clone()).or_insert_with(|| Row {
             since: Instant::now(),
@@ -61,7 +61,10 @@ impl<'a> Progress<'a> {
         let took = human::span(row.since.elapsed());
         let ended = match state {
             PluginState::Ready => Some((Tone::Good, "✓", format!("ready in {took}"))),
-            PluginState::Degraded => Some((Tone::Notice, "!", format!("degraded: {why}"))),
+            PluginState::Degraded => {
+                let why = if why.is_empty() { ready_of_all(plugin) } else { why.clone() };
+                Some((Tone::Notice, "!", format!("degraded: {why}")))
+            }
             PluginState::Skipped => Some((Tone::Faint, "-", format!("skipped: {why}"))),
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
             PluginState::Failed => Some((Tone::Bad, "✗", format!("failed: {why}"))),
@@ -109,6 +112,21 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// The state of a plugin on its way: while some instances start for the first time, the others being ready is no
+/// trouble yet.
+fn state(plugin: &Plugin) -> PluginState {
+    let starts = |instance: &Instance| instance.state() == InstanceState::Starting && instance.restarts == 0;
+    match plugin.state() {
+        PluginState::Degraded if plugin.instances.iter().any(starts) => PluginState::Starting,
+        state => state,
+    }
+}
+
+fn ready_of_all(plugin: &Plugin) -> String {
+    let ready = plugin.instances.iter().filter(|instance| instance.state() == InstanceState::Ready).count();
+    format!("{ready} of {} ready", human::count(plugin.instances.len(), "instance"))
+}
+
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         for spinner in self.plugins.values_mut().filter_map(|row| row.spinner.take()) {
@@ -154,5 +172,27 @@ mod tests {
         );
         assert!(lines[3].starts_with("✓ text: ready in "), "{text}");
         assert_eq!(lines[4..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
+    }
+    #[test]
+    fn an_instance_that_still_starts_is_no_trouble() {
+        let instances = |second: InstanceState, restarts| {
+            let instance = |state: InstanceState, restarts| Instance {
+                state: state.into(),
+                restarts,
+                ..Instance::default()
+            };
+            vec![instance(InstanceState::Ready, 0), instance(second, restarts)]
+        };
+        let degraded = |second, restarts| Plugin {
+            instances: instances(second, restarts),
+            ..plugin("text", PluginState::Degraded, "")
+        };
+        let (out, err) = (Captured::default(), Captured::default());
+        let mut terminal = Terminal::to(out, err.clone(), Format::Table);
+        let mut progress = Progress::new(&mut terminal);
+        progress.update(&degraded(InstanceState::Starting, 0));
+        progress.update(&degraded(InstanceState::Backoff, 0));
+        drop(progress);
+        assert_eq!(err.text(), "  text: starting\n! text: degraded: 1 of 2 instances ready\n");
     }
 }
