@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::example::example;
 use super::logging::Logging;
 use super::progress::Progress;
 use super::{Plan, ServeError, Started, show};
@@ -65,7 +66,8 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
     for problem in &problems {
         terminal.remark(problem);
     }
-    let started = Started { plugins: host.plugins(), services: host.services(), example: None };
+    let example = example(host.board().snapshot().values().map(AsRef::as_ref));
+    let started = Started { plugins: host.plugins(), services: host.services(), example };
     show(&plan, &started, terminal)?;
     logging.as_configured();
     let why = tokio::select! {
