@@ -27,6 +27,19 @@ mod tests {
         assert_eq!(closest("calculator.v1.Calculator", known), Some(known[0]));
         assert_eq!(closest("text.v1.textservice", known), Some(known[1]));
         assert_eq!(closest("Zebra", known), None);
+        let keys = ["instances", "config", "command", "start_timeout", "env"];
+        for (typed, meant) in [
+            ("instnaces", Some("instances")),
+            ("instance", Some("instances")),
+            ("comand", Some("command")),
+            ("start-timeout", Some("start_timeout")),
+            ("enf", Some("env")),
+            ("zzz", None),
+            ("", None),
+            ("replicas", None),
+        ] {
+            assert_eq!(closest(typed, keys), meant, "{typed}");
+        }
         assert_eq!(closest(&"t".repeat(1000), known), None);
     }
 }

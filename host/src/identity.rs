@@ -17,7 +17,6 @@ mod files;
 mod leaf;
 mod peer;
 mod reload;
-mod spiffe;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -28,7 +27,6 @@ pub use files::{FileError, FileProblem, MAX_TLS_FILE, TlsFiles};
 pub use leaf::{Leaf, WriteError};
 pub use peer::{ForeignUser, NoPeerCertificate, PeerCredentials, PeerIdentity};
 pub use reload::{Current, WatchError, Watched};
-pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use tls::{
     HostCredentials, InvalidPeerName, PeerName, TlsError, UnexpectedIdentity, client_config_from_files,
     plugin_server_name, provider, server_config_from_files, watch_client_config, watch_server_config,

@@ -147,7 +147,7 @@ impl HostBuilder {
             run_dir,
             launcher,
             arrivals,
-            trust_domain: self.config.trust_domain.to_string().parse()?,
+            trust_domain: self.config.trust_domain.clone(),
             environment: self.environment.unwrap_or_else(|| std::env::vars_os().collect()),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });

@@ -19,10 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use super::failure::StartError;
 use super::{Board, Callers, Plugin};
-use crate::identity::{Authority, HostCredentials, TrustDomain};
+use crate::identity::{Authority, HostCredentials};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
 use crate::name::PluginName;
 use crate::route::Router;
+use crate::spiffe::TrustDomain;
 use crate::transport::{Dialer, Pool, Settings};
 
 pub use self::error::LoadError;

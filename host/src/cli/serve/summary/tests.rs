@@ -51,11 +51,11 @@ text        1.2.0    failed  1/1        text.v1.textService              python3
 1 of 2 plugins ready · gateway at unix:///run/mesh.sock
 
 In another terminal:
-  plugmesh list                                                       # what is running
+  plugmesh list                                                     # what is running
   plugmesh call calculator.v1.Calculator/Add -d '{\"a\": 1, \"b\": 2}'  # a call by JSON
-  grpcurl -plaintext -unix /run/mesh.sock list                        # any gRPC client works
-  grpcurl -plaintext -unix /run/calculator-0.sock list                # a plugin, directly
-  plugmesh logs text                                                  # why it failed
+  grpcurl -plaintext -unix /run/mesh.sock list                      # any gRPC client works
+  grpcurl -plaintext -unix /run/calculator-0.sock list              # a plugin, directly
+  plugmesh logs text                                                # why it failed
 
 Ctrl-C drains the plugins and ends the host.
 "
