@@ -155,7 +155,7 @@ fn the_printed_command_works_with_the_real_grpcurl() {
 fn logs_show_lines_and_what_was_lost() {
     let fake = Fake::start();
     let expected = "\
-2023-11-14T22:13:20.000Z calculator-0 WARN   careful {\"left\":3}
+2023-11-14T22:13:20.000Z calculator-0 WARN   careful left=3
 (5 lines were lost here)
 2023-11-14T22:13:20.000Z calculator-0 stdout \\u{1b}[2Jgone
 ";

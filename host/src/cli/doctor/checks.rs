@@ -1,7 +1,7 @@
 //! Everything that is looked at.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
@@ -188,6 +188,9 @@ fn build(process: &ProcessConfig, report: &mut Report) -> bool {
 
 /// A path without detours, for people: as much of it as exists may be spelled out.
 fn tidy(path: &Path) -> String {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path.to_string_lossy().into_owned();
+    }
     let real = path.ancestors().skip(1).find_map(|above| {
         let rest = path.strip_prefix(above).ok()?;
         // What does not exist cannot be told from a link, so `..` in it stays.

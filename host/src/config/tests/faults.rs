@@ -141,7 +141,7 @@ plugins:
             "5:25: gateway.limits.connections: -1 is out of range: 1 to 1000000",
             "5:47: gateway.limits.header_list_size: 2MiB is out of range: 1KiB to 1MiB",
             "5:67: gateway.limits.idle_timeout: 0s is out of range: 1ms to 1day",
-            "5:71: gateway.limits: unknown key \"resets\" (known keys: connections, streams_per_connection, resets_per_connection, header_list_size, handshake_timeout, idle_timeout)",
+            "5:71: gateway.limits: unknown key \"resets\" (did you mean resets_per_connection?)",
             "6:8: gateway.tcp: neither tls nor insecure: true is given (add tls with cert, key and client_ca, or insecure: true for plaintext that anybody may use)",
             "8:16: plugins.directories: expected a list, found text",
             "9:13: plugins.include[0]: an empty pattern matches nothing",
