@@ -122,7 +122,11 @@ fn doctor_finds_what_keeps_plugins_from_starting() {
     write(&at("b-plain/plugin.yaml"), "name: plain\ncommand: ./run\nrequires: [good ^2, god]\n", 0o644);
     write(&at("b-plain/run"), "#!/bin/sh\n", 0o644);
     write(&at("c-bad/plugin.yaml"), "name: Bad\n", 0o644);
-    write(&at("d-unbuilt/plugin.yaml"), "name: unbuilt\ncommand: ./out\nbuild:\n  command: cc\n  outputs: [out]\n", 0o644);
+    write(
+        &at("d-unbuilt/plugin.yaml"),
+        "name: unbuilt\ncommand: ./out\nbuild:\n  command: cc\n  outputs: [out]\n",
+        0o644,
+    );
     write(&at("e-tool/plugin.yaml"), "name: tool\ncommand: no-such-tool\nneeds: [no-such-tool]\n", 0o644);
     write(&at(".hidden/plugin.yaml"), "nonsense", 0o644);
     let mut doctor = plugmesh(&["doctor", base.path().to_str().unwrap()]);
@@ -174,7 +178,11 @@ fn doctor_sees_circles_and_names_that_are_used_twice() {
     }
     let ran = run(&["doctor", base.path().to_str().unwrap()], base.path());
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("  ✗ requires     plugins require each other in a circle: a → b → c → a\n"), "{}", ran.out);
+    assert!(
+        ran.out.contains("  ✗ requires     plugins require each other in a circle: a → b → c → a\n"),
+        "{}",
+        ran.out
+    );
     assert!(ran.out.contains("  ✗ manifest     PLACE/3/plugin.yaml has the same name\n"), "{}", ran.out);
 }
 
