@@ -1,6 +1,6 @@
 //! Who is who: SPIFFE IDs, the certificates of a run, TLS settings, peer credentials.
 //!
-//! - [`SpiffeId`] names a host or an instance; each certificate of the mesh carries exactly one.
+//! - [`SpiffeId`](crate::spiffe::SpiffeId) names a host or an instance; each certificate of the mesh carries exactly one.
 //! - [`Authority`] is the host's own certificate authority. It lives in memory and ends with the run, and
 //!   issues a [`Leaf`] for the host and one for each launch of a plugin.
 //! - [`HostCredentials`] makes the TLS settings with which this host calls a plugin that it launched.

@@ -60,6 +60,19 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
+/// Text of several lines that somebody else wrote, each safe to show, later ones indented.
+pub(crate) fn lines(text: &str) -> String {
+    text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n    ")
+}
+
+/// The first line of a text that somebody else wrote, with a sign when there are more.
+pub(crate) fn first_line(text: &str) -> String {
+    match text.trim_end().split_once('\n') {
+        Some((first, _)) => printable(first) + " …",
+        None => printable(text.trim_end()),
+    }
+}
+
 /// Appends ` name=value`, with a dotted name for each member of an object; text is quoted where it must be.
 pub(crate) fn attributes(to: &mut String, name: &str, value: &Value) {
     // Writing to a string cannot fail.

@@ -50,6 +50,16 @@ pub enum Problem {
     Load(LoadError),
 }
 
+impl Problem {
+    /// Whether the state of a plugin on the board says the same.
+    pub fn is_a_state(&self) -> bool {
+        match self {
+            Self::Load(error) => !matches!(error, LoadError::Exists(_)),
+            Self::Config(_) | Self::Unreadable(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

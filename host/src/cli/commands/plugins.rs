@@ -13,7 +13,7 @@ use crate::cli::args::{NameArgs, WatchArgs};
 use crate::cli::connect::Host;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::human::{self, printable};
+use crate::cli::human::{self, first_line, lines, printable};
 use crate::cli::json;
 use crate::cli::terminal::{Paint, Terminal, Tone, cell, table, toned};
 
@@ -76,7 +76,7 @@ pub(crate) fn overview(plugins: &[Plugin]) -> Table {
             cell(services),
         ];
         if explained {
-            row.push(cell(&plugin.message));
+            row.push(cell(first_line(&plugin.message)));
         }
         shown.add_row(row);
     }
@@ -195,7 +195,7 @@ fn instances(all: &[Instance]) -> Table {
             cell(&instance.address),
         ];
         if explained {
-            row.push(cell(&instance.message));
+            row.push(cell(first_line(&instance.message)));
         }
         shown.add_row(row);
     }
@@ -208,7 +208,7 @@ fn facts<const N: usize>(terminal: &mut Terminal, known: [(&str, Tone, String); 
     for (name, tone, value) in known {
         if !value.is_empty() {
             let name = paint.bold(format_args!("{:<12}", format!("{name}:")));
-            terminal.line(format_args!("{name} {}", paint.tone(tone, printable(&value))))?;
+            terminal.line(format_args!("{name} {}", paint.tone(tone, lines(&value))))?;
         }
     }
     Ok(())
@@ -255,5 +255,5 @@ fn change_line(kind: ChangeKind, plugin: &Plugin, paint: Paint) -> String {
     };
     // Pad before colouring: colour codes have a length too.
     let state = paint.tone(tone, format_args!("{:<12}", state));
-    format!("{name:<20} {state} {instances:<5} {}", printable(&plugin.message)).trim_end().to_owned()
+    format!("{name:<20} {state} {instances:<5} {}", first_line(&plugin.message)).trim_end().to_owned()
 }

@@ -19,6 +19,10 @@ use crate::{Host, Problem};
 /// How long killing what is left may take when the guardian is gone.
 const LAST_KILL: Duration = Duration::from_secs(5);
 
+/// How long to wait for a plugin to describe itself, which it does once it is ready: an example of a call is worth
+/// that much.
+const EXAMPLE: Duration = Duration::from_millis(500);
+
 /// Why the host ends.
 enum Why {
     /// Somebody asked for it, and in-flight calls may go on for this long.
@@ -63,10 +67,11 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
         () = signals.any() => return Ok(end(host, Why::Asked(Duration::ZERO), &mut signals).await),
         () = &mut gone => return Ok(end(host, Why::Orphaned, &mut signals).await),
     };
-    for problem in &problems {
+    // How plugins came along has been shown.
+    for problem in problems.iter().filter(|problem| !problem.is_a_state()) {
         terminal.remark(problem);
     }
-    let example = example(host.board().snapshot().values().map(AsRef::as_ref));
+    let example = tokio::time::timeout(EXAMPLE, example(host.board())).await.ok().flatten();
     let started = Started { plugins: host.plugins(), services: host.services(), example };
     show(&plan, &started, terminal)?;
     logging.as_configured();
@@ -86,7 +91,11 @@ async fn load(host: &Host, plan: &Plan, terminal: &mut Terminal) -> Vec<Problem>
     tokio::pin!(loading);
     loop {
         tokio::select! {
-            problems = &mut loading => return problems,
+            problems = &mut loading => {
+                // The last change and the end come together.
+                host.plugins().iter().for_each(|plugin| progress.update(plugin));
+                return problems;
+            }
             _ = board.changed() => {
                 board.mark_unchanged();
                 host.plugins().iter().for_each(|plugin| progress.update(plugin));

@@ -1,5 +1,7 @@
 //! A call that is worth showing: one that works, with a request that says something.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value};
 use prost_types::FileDescriptorProto;
@@ -7,11 +9,15 @@ use prost_types::FileDescriptorProto;
 use crate::cli::call::example;
 use crate::cli::json::Mapped;
 use crate::instance::Description;
-use crate::supervise::PluginStatus;
+use crate::supervise::{Board, PluginStatus};
 
-/// A method of a running plugin that takes and gives one message, and a request for it as JSON.
-pub(super) fn example<'a>(plugins: impl IntoIterator<Item = &'a PluginStatus>) -> Option<(String, String)> {
-    plugins.into_iter().find_map(|plugin| of(plugin.description.as_deref()?, &plugin.services))
+/// A method of a running plugin that takes and gives one message, and a request for it as JSON. Waits until there is
+/// one, or every plugin that serves has described itself.
+pub(super) async fn example(board: &Board) -> Option<(String, String)> {
+    let mut board = board.follow();
+    let is_told = |plugin: &&Arc<PluginStatus>| plugin.services.is_empty() || plugin.description.is_some();
+    let known = board.wait_for(|plugins| plugins.values().all(|plugin| is_told(&plugin))).await.ok()?.clone();
+    known.values().find_map(|plugin| of(plugin.description.as_deref()?, &plugin.services))
 }
 
 fn of(description: &Description, services: &[String]) -> Option<(String, String)> {
@@ -25,8 +31,22 @@ fn of(description: &Description, services: &[String]) -> Option<(String, String)
         .flat_map(|service| service.methods().collect::<Vec<_>>());
     let is_unary = |method: &MethodDescriptor| !method.is_client_streaming() && !method.is_server_streaming();
     let method = methods.find(is_unary)?;
-    let request = serde_json::to_string(&Mapped(&request(&method.input()))).ok()?;
-    Some((format!("{}/{}", method.parent_service().full_name(), method.name()), request))
+    let request = serde_json::to_value(Mapped(&request(&method.input()))).ok()?;
+    Some((format!("{}/{}", method.parent_service().full_name(), method.name()), in_line(&request)))
+}
+
+/// JSON as a person types it.
+fn in_line(value: &serde_json::Value) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    match value {
+        serde_json::Value::Object(members) => {
+            let member = |(name, value): (&String, _)| format!("\"{name}\": {}", in_line(value));
+            format!("{{{}}}", list(members.iter().map(member).collect()))
+        }
+        serde_json::Value::Array(items) => format!("[{}]", list(items.iter().map(in_line).collect())),
+        serde_json::Value::Number(number) => number.as_f64().unwrap_or_default().to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// Numbers count from 1, texts say hello.
@@ -72,9 +92,8 @@ mod tests {
     fn a_request_says_something() {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
         let request = request(&pool.get_message_by_name("plugmesh.admin.v1.TailLogsRequest").unwrap());
-        assert_eq!(
-            serde_json::to_string(&Mapped(&request)).unwrap(),
-            r#"{"name":"hello","lines":2,"follow":false}"#
-        );
+        let request = serde_json::to_value(Mapped(&request)).unwrap();
+        assert_eq!(in_line(&request), r#"{"follow": false, "lines": 2, "name": "hello"}"#);
+        assert_eq!(in_line(&serde_json::json!({"a": 1.0, "b": [0.5, "x"]})), r#"{"a": 1, "b": [0.5, "x"]}"#);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use plugmesh::admin::v1::{Instance, InstanceState, Plugin, PluginState};
 
-use crate::cli::human::{self, printable};
+use crate::cli::human::{self, lines, printable};
 use crate::cli::terminal::{Terminal, Tone};
 
 /// How often a spinner turns.
@@ -57,7 +57,7 @@ impl<'a> Progress<'a> {
         row.shown = now;
         let paint = self.terminal.remark_paint();
         let name = printable(&plugin.name);
-        let why = printable(&plugin.message);
+        let why = lines(&plugin.message);
         let took = human::span(row.since.elapsed());
         let ended = match state {
             PluginState::Ready => Some((Tone::Good, "✓", format!("ready in {took}"))),
@@ -68,9 +68,9 @@ impl<'a> Progress<'a> {
             PluginState::Skipped => Some((Tone::Faint, "-", format!("skipped: {why}"))),
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
             PluginState::Failed => Some((Tone::Bad, "✗", format!("failed: {why}"))),
-            PluginState::Unavailable => Some((Tone::Bad, "✗", format!("unavailable: {why}"))),
             PluginState::Building
             | PluginState::Starting
+            | PluginState::Unavailable
             | PluginState::Draining
             | PluginState::Unspecified => None,
         };
@@ -102,6 +102,7 @@ impl<'a> Progress<'a> {
                     spinner.enable_steady_tick(TURN);
                     spinner
                 });
+                let why = why.lines().next().unwrap_or_default();
                 let text = if why.is_empty() { doing } else { format!("{doing}: {why}") };
                 spinner.set_message(text);
             }
@@ -118,6 +119,8 @@ fn state(plugin: &Plugin) -> PluginState {
     let starts = |instance: &Instance| instance.state() == InstanceState::Starting && instance.restarts == 0;
     match plugin.state() {
         PluginState::Degraded if plugin.instances.iter().any(starts) => PluginState::Starting,
+        // Whether that counts as failed is decided when every instance has been tried.
+        PluginState::Unavailable => PluginState::Starting,
         state => state,
     }
 }
@@ -171,7 +174,7 @@ mod tests {
             ["  text: building", "  text: starting", "- java: skipped: java was not found"]
         );
         assert!(lines[3].starts_with("✓ text: ready in "), "{text}");
-        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
+        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1", "    \\u{1b}[31m"]);
     }
     #[test]
     fn an_instance_that_still_starts_is_no_trouble() {

@@ -84,7 +84,7 @@ impl Ready<'_> {
         }
         let failed = self.plugins.iter().find(|plugin| matches!(plugin.state(), PluginState::Failed));
         if let Some(plugin) = failed {
-            next.push((plugmesh(&["logs", &plugin.name]), "why it failed"));
+            next.push((plugmesh(&["get", &plugin.name]), "why it failed"));
         }
         next
     }

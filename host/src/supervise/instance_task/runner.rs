@@ -35,31 +35,30 @@ impl Runner {
         let mut first = Some(first);
         let mut backoff = Backoff::default();
         loop {
-            let started = match self.start_or_stop().await {
+            // What comes of the first start is told by whoever waits for it.
+            let mut is_told = false;
+            let (why, ready_for) = match self.start_or_stop().await {
                 Ok(running) => {
                     if let Some(first) = first.take() {
                         let _ = first.send(Ok(()));
                     }
                     match self.follow(running).await {
                         (End::Stopped(_), _) => break,
-                        (End::Died(why), ready_for) => Err((why, ready_for)),
+                        (End::Died(why), ready_for) => (why, ready_for),
                     }
                 }
                 Err(failure) if matches!(failure.error(), StartError::Stopped) => break,
                 Err(failure) => {
                     let why = failure.to_string();
-                    if let Some(first) = first.take() {
-                        let _ = first.send(Err(failure));
-                    }
-                    Err((why, Duration::ZERO))
+                    is_told = first.take().is_some_and(|first| first.send(Err(failure)).is_ok());
+                    (why, Duration::ZERO)
                 }
             };
-            let Err::<(), _>((why, ready_for)) = started else { break };
             let pause = backoff.next(ready_for);
-            tracing::warn!(
-                plugin = %self.name.plugin(), instance = %self.name,
-                "{why}; next start in {}", humantime::format_duration(Duration::from_millis(pause.as_millis() as u64))
-            );
+            if !is_told {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "starts again in {pause}: {why}");
+            }
             self.report(InstanceState::Backoff, &why, None);
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.restarts += 1,

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::cli::human::{attributes, printable};
+use crate::cli::human::{attributes, lines, printable};
 use crate::cli::terminal::{Paint, Tone};
 use crate::launch::PLUGIN_OUTPUT;
 
@@ -123,8 +123,7 @@ where
             write!(to, "{} ", paint.bold(format_args!("{}:", printable(&who))))?;
         }
         // What a plugin said last before it died has several lines.
-        let message = said.message.trim_end().lines().map(printable).collect::<Vec<_>>();
-        to.write_str(&message.join("\n    "))?;
+        to.write_str(&lines(&said.message))?;
         let mut shown = String::new();
         for (name, value) in &said.fields {
             attributes(&mut shown, name, value);

@@ -55,7 +55,7 @@ In another terminal:
   plugmesh call calculator.v1.Calculator/Add -d '{\"a\": 1, \"b\": 2}'  # a call by JSON
   grpcurl -plaintext -unix /run/mesh.sock list                      # any gRPC client works
   grpcurl -plaintext -unix /run/calculator-0.sock list              # a plugin, directly
-  plugmesh logs text                                                # why it failed
+  plugmesh get text                                                 # why it failed
 
 Ctrl-C drains the plugins and ends the host.
 "
