@@ -66,7 +66,7 @@ impl Runner {
         let last_lines = || process.as_ref().map(Process::last_lines).unwrap_or_default();
         let address = dialer.address().to_string();
         let pid = process.as_ref().map(Process::pid);
-        let pool = self.mesh.pool(dialer);
+        let pool = self.mesh.pool(dialer, self.config.max_connections);
         let connected = pool.connect(opened).await;
         connected.map_err(|error| StartFailure::new(error, last_lines()))?;
         let endpoint = Endpoint::new(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
