@@ -66,6 +66,17 @@ enum Reason {
     Asked,
 }
 
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::HostGone => "host gone",
+            Self::Idle => "idle",
+            Self::Asked => "asked",
+        }
+    }
+}
+
 /// The two signals that ask a process to end.
 pub(crate) struct Signals {
     terminate: Signal,
@@ -126,7 +137,7 @@ impl Server {
             Err(error) => (Err(error), Duration::ZERO),
         };
         if let Ok(reason) = ended {
-            tracing::info!(?reason, in_flight = context.in_flight(), "ending");
+            tracing::info!(reason = reason.as_str(), in_flight = context.in_flight(), "ending");
         }
         context.0.stop.cancel();
         context.0.health.end();

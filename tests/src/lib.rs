@@ -21,14 +21,6 @@
 //! - [`eventually`]: waiting for what has no event, with a bound.
 //!
 //! Everything here panics when it cannot do its part: a panic is how a test fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "this crate is part of tests, which fail by panicking and start processes"
-)]
 
 mod binaries;
 mod certificates;

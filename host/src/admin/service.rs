@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, stream};
 use crate::closest::closest;
-use crate::config::{Endpoint, HostPort, PluginConfig, PluginOptions, RemoteConfig, Source};
+use crate::code::code_name;
+use crate::config::{Endpoint, InvalidEndpoint, PluginConfig, PluginOptions, RemoteConfig, Source};
 use crate::host::Shared;
 use crate::name::PluginName;
 use crate::supervise::{LoadError, Plugin, PluginStatus};
-use crate::transport::Address;
 
 /// Lines of log that one request may ask for: what is kept.
 const MAX_LINES: u32 = 1000;
@@ -112,21 +112,16 @@ fn failed(error: LoadError) -> Status {
 /// Where a plugin that runs already may be attached: on this machine without TLS. Others belong into the
 /// configuration, where their certificates are.
 fn attachable(address: &str) -> Result<Endpoint, Status> {
-    let invalid = |text: String| Status::invalid_argument(text);
-    let address: Address = address.parse().map_err(|error| invalid(format!("{error}")))?;
-    let is_local = address.is_local();
-    match address {
-        Address::Unix(path) => Ok(Endpoint::Unix(path)),
-        Address::Tcp { host, port } if is_local => {
-            let at: HostPort =
-                format!("{host}:{port}").parse().map_err(|error| invalid(format!("{error}")))?;
-            Ok(Endpoint::Plain(at))
-        }
-        Address::Tcp { .. } | Address::Tls { .. } => Err(Status::invalid_argument(
-            "only a Unix socket or a loopback address without TLS can be attached; write others as an entry of \
-             plugmesh.yaml with endpoints and tls",
-        )),
-    }
+    Endpoint::parse(address, None).map_err(|error| {
+        Status::invalid_argument(match error {
+            InvalidEndpoint::Plaintext | InvalidEndpoint::NoTls => {
+                "only a Unix socket or a loopback address without TLS can be attached; write others as an entry of \
+                 plugmesh.yaml with endpoints and tls"
+                    .to_owned()
+            }
+            other => format!("{address:?}: {other}"),
+        })
+    })
 }
 
 #[tonic::async_trait]
@@ -316,7 +311,8 @@ impl AdminService for Service {
         let route = match self.shared.mesh.router().find(&service, chosen) {
             Ok(route) => route,
             Err(error) => {
-                let summary = format!("the call would fail with {:?}: {error}", error.code());
+                let code = code_name(error.code());
+                let summary = format!("the call would fail with {code}: {error}");
                 return Ok(Response::new(pb::ExplainResponse { summary, ..pb::ExplainResponse::default() }));
             }
         };

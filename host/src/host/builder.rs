@@ -28,7 +28,7 @@ use crate::supervise::{Mesh, MeshOptions, Runtimes};
 use crate::transport::InProcess;
 
 /// Describes a host. Nothing happens before [`start`](Self::start) or [`open`](Self::open).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a host is described here and started by `start`"]
 pub struct HostBuilder {
     config: Config,
@@ -37,19 +37,6 @@ pub struct HostBuilder {
     services: InProcess,
     environment: Option<Vec<(OsString, OsString)>>,
     adopts_orphans: bool,
-}
-
-impl Default for HostBuilder {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            directories: Vec::new(),
-            plugins: Vec::new(),
-            services: InProcess::default(),
-            environment: None,
-            adopts_orphans: false,
-        }
-    }
 }
 
 impl HostBuilder {
@@ -160,7 +147,7 @@ impl HostBuilder {
             run_dir,
             launcher,
             arrivals,
-            trust_domain: self.config.trust_domain.to_string().parse()?,
+            trust_domain: self.config.trust_domain.clone(),
             environment: self.environment.unwrap_or_else(|| std::env::vars_os().collect()),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });

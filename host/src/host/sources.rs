@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugmesh::admin::v1::PluginState;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::sync::watch;
 
@@ -25,7 +24,7 @@ impl Callers for supervise::Callers {
     }
 }
 
-/// Health of the mesh as the board shows it.
+/// Health of the mesh: a plugin serves when a call would find an instance.
 pub(super) struct BoardHealth {
     mesh: Mesh,
     changed: watch::Receiver<u64>,
@@ -40,7 +39,8 @@ impl HealthSource for BoardHealth {
             .values()
             .filter(|status| plugin.is_none_or(|plugin| status.config.name == *plugin))
             .filter(|status| provides(status))
-            .map(|status| matches!(status.state(), PluginState::Ready | PluginState::Degraded))
+            // The route, not the state: while new instances start the old ones serve.
+            .map(|status| self.mesh.router().route(&status.config.name).is_some_and(|route| route.is_ready()))
             .peekable();
         if service.is_empty() && plugin.is_none() {
             // The host serves as long as it answers.
