@@ -1,1 +1,38 @@
-//! Placeholder.
+//! What the benchmarks share. A subject (the folder `call`, and its neighbours to come) says which cells it
+//! has and what they must reach; everything else is here.
+//!
+//! - [`cell`]: a cell, what it measures, and the rounds that run all cells interleaved.
+//! - [`args`]: the command line of every subject.
+//! - [`process`]: the processes of a cell: this executable once more in another role, or a peer.
+//! - [`allocator`]: the allocator of a process, chosen when it is started.
+//! - [`usage`]: CPU time and memory of processes.
+//! - [`load`]: the closed loop of calls, counted and checked.
+//! - [`histogram`], [`stats`]: latencies within a cell, figures over the rounds.
+//! - [`target`]: what must be reached.
+//! - [`report`]: tables and JSON.
+//! - [`tls`]: certificates of one run.
+//! - [`peers`]: configuration of the proxies that are measured beside the gateway.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to the terminal")]
+
+pub mod allocator;
+pub mod args;
+pub mod cell;
+pub mod histogram;
+pub mod load;
+pub mod peers;
+pub mod process;
+pub mod report;
+pub mod stats;
+pub mod target;
+pub mod tls;
+pub mod usage;
+
+/// The service that is called.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated")]
+pub mod echo {
+    tonic::include_proto!("plugmesh.bench.v1");
+}
+
+/// Why a cell has no figure.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -13,10 +13,10 @@ mod sources;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::config::BuildConfig;
+use crate::launch::{Cause, Launcher, SpawnError};
 
 /// Folder beside the manifest for the stamp and the lock; not for version control.
 pub const STATE_DIR: &str = ".plugmesh";
@@ -40,10 +40,10 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The command failed.
-    #[error("the build failed with {status}: {command}\n{}", .output.join("\n"))]
+    #[error("the build {cause}: {command}\n{}", .output.join("\n"))]
     Failed {
         /// How it ended.
-        status: ExitStatus,
+        cause: Cause,
         /// What ran.
         command: String,
         /// Its last lines, at most [`KEPT_LINES`].
@@ -76,13 +76,13 @@ pub enum BuildError {
         command: String,
     },
     /// The command could not be started.
-    #[error("the build cannot start: {command}")]
+    #[error("the build cannot start: {command}: {source}")]
     Start {
         /// What should have run.
         command: String,
         /// Why it does not.
         #[source]
-        source: io::Error,
+        source: SpawnError,
     },
     /// A file could not be read or written.
     #[error("cannot use {}", .path.display())]
@@ -113,13 +113,16 @@ impl BuildError {
 ///
 /// When the command cannot start, fails, takes longer than `config.timeout` or leaves an output out, and
 /// when files cannot be used.
-pub async fn build(config: &BuildConfig, mut progress: impl FnMut(&str)) -> Result<Outcome, BuildError> {
+pub async fn build<F>(config: &BuildConfig, launcher: &Launcher, progress: F) -> Result<Outcome, BuildError>
+where
+    F: Fn(&str) + Send + Sync + 'static,
+{
     if stale_state(config).await?.is_none() {
         return Ok(Outcome::Fresh);
     }
     let state_dir = config.dir.join(STATE_DIR);
     std::fs::create_dir_all(&state_dir).map_err(BuildError::io(&state_dir))?;
-    let _lock = lock(&state_dir.join("build.lock"), config.timeout, &mut progress).await?;
+    let _lock = lock(&state_dir.join("build.lock"), config.timeout, &progress).await?;
     // Somebody else may have built it while this one waited.
     let Some(state) = stale_state(config).await? else {
         return Ok(Outcome::Fresh);
@@ -129,7 +132,7 @@ pub async fn build(config: &BuildConfig, mut progress: impl FnMut(&str)) -> Resu
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(BuildError::io(&stamp)(error)),
         _ => {}
     }
-    run::run(config, &mut progress).await?;
+    run::run(config, launcher, progress).await?;
     if let Some(output) = config.outputs.iter().find(|output| !output.exists()) {
         return Err(BuildError::NoOutput { output: output.clone(), command: config.command.to_string() });
     }
@@ -166,7 +169,7 @@ async fn stale_state(config: &BuildConfig) -> Result<Option<String>, BuildError>
 }
 
 /// Held until the file is dropped; the system lets it go as well when the process dies.
-async fn lock(path: &Path, patience: Duration, progress: &mut impl FnMut(&str)) -> Result<File, BuildError> {
+async fn lock(path: &Path, patience: Duration, progress: &impl Fn(&str)) -> Result<File, BuildError> {
     let file = File::options().create(true).append(true).open(path).map_err(BuildError::io(path))?;
     let started = tokio::time::Instant::now();
     let mut told = false;

@@ -6,27 +6,25 @@
 //! A call's way through the rooms below, from the wire inwards:
 //!
 //! - `listen`, `unix`: sockets; `accept`: who may connect, and how many; `tls`: certificates.
-//! - `preface`: HTTP/2 or something else; `connection`: one task that drives a connection and its calls.
+//! - `preface`: HTTP/2 or something else; `authority`: what stock clients send over Unix sockets; `connection`: one task that drives a connection and its calls.
 //! - `admit`: what a call is (method, caller, target, deadline) and whether it may go on.
 //! - `forward`: head, messages and trailers in both directions, undecoded. The one place that knows the
 //!   HTTP/2 library's streams, so that a forwarder closer to the frames can take its place.
-//! - `message`: counts gRPC messages in the bytes that pass.
 //! - [`reflection`] and `health`: answered here, for all plugins together or for one.
 
 mod accept;
 mod admit;
+mod authority;
 mod connection;
 mod forward;
 mod health;
 mod limits;
 mod listen;
-mod message;
 mod preface;
 mod principal;
 pub mod reflection;
 mod request_body;
 mod serve;
-mod timeout;
 mod tls;
 mod unix;
 
@@ -34,9 +32,8 @@ mod unix;
 mod tests;
 
 pub use health::{HealthSource, ServingStatus};
-pub use limits::{Limits, MaxMessage, MaxMessageOf};
+pub use limits::Limits;
 pub use listen::{Address, BindError, Bound, Config, Gateway, Listen};
-pub use message::MessageLimit;
 pub use principal::{Callers, Principal};
 pub use request_body::RequestBody;
 pub use serve::{GatewayHandle, Services, Stopped, Upstream};

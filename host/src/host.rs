@@ -134,9 +134,16 @@ impl Host {
         } else {
             self.control.run(async move { mesh.stop(grace).await }).await;
         }
+        let mesh = self.shared.mesh.clone();
+        if tokio::time::timeout(LAST_TASKS, mesh.finished()).await.is_err() {
+            tracing::warn!("some tasks outlasted the shutdown and were cut off");
+        }
         self.control.stop();
     }
 }
+
+/// How long tasks may take to notice that everything they work on is gone.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 async fn found(config: &Config, directories: Vec<PathBuf>) -> (crate::config::Assembly, Vec<Problem>) {
     let directories: Vec<_> = config.plugins.directories.iter().cloned().chain(directories).collect();

@@ -18,9 +18,9 @@
 
 pub mod admin;
 pub mod build;
-pub mod closest;
 #[doc(hidden)]
 pub mod cli;
+pub mod closest;
 pub mod config;
 pub mod gateway;
 pub mod host;

@@ -13,7 +13,7 @@ mod error;
 mod message_limit;
 mod plugin_route;
 mod router;
-mod timeout;
+pub(crate) mod timeout;
 
 pub use balance::Policy;
 pub use call::CallBody;
@@ -23,3 +23,6 @@ pub use error::RouteError;
 pub use message_limit::{DEFAULT_MAX_MESSAGE, MessageMeter, TooLarge};
 pub use plugin_route::{Route, RouteSettings};
 pub use router::Router;
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 //! - [`Lane`]: either of the last two: what a call is sent through.
 
 mod address;
+mod batch;
 mod body;
 mod dial;
 mod error;
@@ -28,7 +29,7 @@ pub(crate) use body::BodyError;
 pub use body::ResponseBody;
 pub use dial::{DialError, Dialer, Opened, Tls};
 pub use error::{CallError, StreamError};
-pub use http2::{Closed, Connection, STREAM_WINDOW, Settings};
+pub use http2::{Closed, Connection, STREAM_WINDOW, Settings, Stream};
 pub use in_process::InProcess;
 pub use io::Io;
 pub use lane::{Lane, Slot};

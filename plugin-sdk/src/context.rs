@@ -65,8 +65,10 @@ impl Context {
         self.0.in_flight.count()
     }
 
-    /// Says whether one of this plugin's services, by its full name, can do its work now. Health reports
-    /// it, and hosts route around it. All services can when the plugin starts; other names have no effect.
+    /// Says whether one of this plugin's services, by its full name, can do its work now; `""` stands for the
+    /// plugin as a whole. Health reports it, and hosts route around a plugin that is unwell as a whole, which
+    /// it also is when all its services are. All services can when the plugin starts; other names have no
+    /// effect.
     pub fn set_serving(&self, service: &str, serving: bool) {
         self.0.health.set(service, serving);
     }

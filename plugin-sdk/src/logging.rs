@@ -1,6 +1,7 @@
 //! Logs: JSON lines on stderr for a host, plain lines for a person at a terminal.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,9 @@ use tracing_subscriber::{Layer, Registry};
 
 /// Variable with the log levels, such as `debug` or `info,my_plugin=trace`; before `RUST_LOG`. Default: `info`.
 pub const LOG: &str = "PLUGMESH_LOG";
+
+/// Characters of a back trace that go into a log line: the frames that matter come first.
+const MAX_BACKTRACE: usize = 8192;
 
 static PANICS_LOGGED: AtomicBool = AtomicBool::new(false);
 
@@ -63,9 +67,10 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
 /// A panic as one line, so that its place reaches the log of the host.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
-    let backtrace = std::backtrace::Backtrace::capture();
-    let backtrace =
-        (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let backtrace = Backtrace::capture();
+    // Captured only where RUST_BACKTRACE asks for it.
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured)
+        .then(|| backtrace.to_string().chars().take(MAX_BACKTRACE).collect::<String>());
     tracing::error!(
         panic = panic_text(panic.payload()),
         location,

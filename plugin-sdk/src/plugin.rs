@@ -20,7 +20,7 @@ use crate::control::reflection::{Descriptors, Reflection, Version};
 use crate::control::{Contract, Phases};
 use crate::lifecycle::{DynLifecycle, Lifecycle};
 use crate::listen::{self, Listener};
-use crate::serve::Server;
+use crate::serve::{Server, Signals};
 use crate::service::{Boxed, Kind, Route, Services};
 use crate::settings::{Environment, Listen, Settings};
 use crate::{Context, Error, logging, standalone};
@@ -216,6 +216,8 @@ impl Plugin {
         logging::start();
         let about = self.about()?;
         let settings = Settings::read(&self.environment)?;
+        // Before anybody can know of the plugin, and end it.
+        let signals = Signals::new().map_err(Error::Runtime)?;
         let PluginMetadata { name, version, .. } = &self.metadata;
         let listener = Listener::bind(&settings.listen, name).await?;
         let address = listener.address();
@@ -234,7 +236,7 @@ impl Plugin {
         let phases = Arc::new(Phases::new(self.lifecycle, self.context.clone()));
         let services = services(self.routes, self.descriptors, about, &self.context, &phases);
         let (drain_time, idle_time) = (self.drain_time, self.idle_time);
-        Server { settings, listener, services, context: self.context, phases, drain_time, idle_time }
+        Server { signals, settings, listener, services, context: self.context, phases, drain_time, idle_time }
             .run()
             .await
     }

@@ -47,6 +47,7 @@ const CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// A plugin that is about to run.
 pub(crate) struct Server {
+    pub(crate) signals: Signals,
     pub(crate) settings: Settings,
     pub(crate) listener: Listener,
     pub(crate) services: Services,
@@ -66,7 +67,7 @@ enum Reason {
 }
 
 /// The two signals that ask a process to end.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -90,8 +91,7 @@ struct Spawn(TaskTracker);
 impl Server {
     /// Serves until something ends it, and then ends in order.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let Self { settings, listener, services, context, phases, drain_time, idle_time } = self;
-        let mut signals = Signals::new().map_err(Error::Runtime)?;
+        let Self { mut signals, settings, listener, services, context, phases, drain_time, idle_time } = self;
         let lifeline = settings.lifeline.and_then(lifeline);
         let connections = Connections::new(services);
 
@@ -151,7 +151,8 @@ impl Server {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// From now on the signals are received here, and do not end the process by themselves.
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

@@ -1,1 +1,61 @@
-//! Placeholder.
+//! Support for black-box tests: the real `plugmesh` binary, real plugins, real tools.
+//!
+//! ```no_run
+//! # use plugmesh_tests::{Daemon, PluginDir, calculator::AddRequest};
+//! # async fn test() {
+//! let daemon = Daemon::builder().plugin(PluginDir::calculator(3)).start().await;
+//! let answer = daemon.calculator().add(AddRequest { a: 1.0, b: 2.0 }).await.unwrap();
+//! assert_eq!(answer.into_inner().value, 3.0);
+//! # }
+//! ```
+//!
+//! - [`Daemon`]: a running `plugmesh serve` with directories of its own; it ends when dropped.
+//! - [`PluginDir`]: a plugin as a directory with a manifest: [`calculator`](PluginDir::calculator),
+//!   [`probe`](PluginDir::probe), a [shell script](PluginDir::script), or [any command](PluginDir::command).
+//! - [`Neighbour`]: a healthy plugin under calls, which must never notice what a test does to another.
+//! - [`Leaks`]: processes, descriptors and sockets before and after.
+//! - [`Process`], [`Ran`]: programs that a test starts, and what they left.
+//! - [`tools`]: grpcurl and other tools that not every machine has.
+//! - [`Certificates`]: a certificate authority and the files of hosts and clients.
+//! - [`eventually`]: waiting for what has no event, with a bound.
+//!
+//! Everything here panics when it cannot do its part: a panic is how a test fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "this crate is part of tests, which fail by panicking and start processes"
+)]
+
+mod binaries;
+mod certificates;
+mod daemon;
+mod leaks;
+mod neighbour;
+mod plugin_dir;
+mod process;
+pub mod tools;
+mod wait;
+
+pub use binaries::binary;
+pub use certificates::{Certificates, Identity};
+pub use daemon::{Daemon, DaemonBuilder, connect_unix};
+pub use leaks::{Leaks, processes_mentioning};
+pub use neighbour::Neighbour;
+pub use plugin_dir::PluginDir;
+pub use process::{Process, Ran};
+pub use wait::{DEADLINE, eventually};
+
+/// The calculator's generated code.
+pub use ::calculator::v1 as calculator;
+
+/// The probe's generated code.
+#[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, rustdoc::all)]
+pub mod probe {
+    tonic::include_proto!("probe.v1");
+}
+
+/// Encoded `FileDescriptorSet` of the test plugins' protos.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tests.bin"));

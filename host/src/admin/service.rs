@@ -60,7 +60,9 @@ impl Service {
     fn plugin(&self, name: &str) -> Result<Plugin, Status> {
         let status = self.status(name)?;
         self.shared.mesh.plugin(&status.config.name).ok_or_else(|| {
-            Status::failed_precondition(format!("{name} is part of the host itself; only its program can change it"))
+            Status::failed_precondition(format!(
+                "{name} is part of the host itself; only its program can change it"
+            ))
         })
     }
 
@@ -79,7 +81,10 @@ impl Service {
         }
     }
 
-    fn until_shutdown<T: 'static>(&self, stream: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Answers<T> {
+    fn until_shutdown<T: 'static>(
+        &self,
+        stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Answers<T> {
         let mut shutdown = self.shared.shutdown.subscribe();
         Box::pin(stream.take_until(async move {
             let _ = shutdown.wait_for(Option::is_some).await;
@@ -90,7 +95,9 @@ impl Service {
 fn failed(error: LoadError) -> Status {
     match error {
         LoadError::Exists(_) => Status::already_exists(error.to_string()),
-        LoadError::Skipped { .. } | LoadError::Dependency { .. } => Status::failed_precondition(error.to_string()),
+        LoadError::Skipped { .. } | LoadError::Dependency { .. } => {
+            Status::failed_precondition(error.to_string())
+        }
         LoadError::Build { .. } | LoadError::NotStarted { .. } => Status::aborted(error.to_string()),
     }
 }
@@ -104,7 +111,8 @@ fn attachable(address: &str) -> Result<Endpoint, Status> {
     match address {
         Address::Unix(path) => Ok(Endpoint::Unix(path)),
         Address::Tcp { host, port } if is_local => {
-            let at: HostPort = format!("{host}:{port}").parse().map_err(|error| invalid(format!("{error}")))?;
+            let at: HostPort =
+                format!("{host}:{port}").parse().map_err(|error| invalid(format!("{error}")))?;
             Ok(Endpoint::Plain(at))
         }
         Address::Tcp { .. } | Address::Tls { .. } => Err(Status::invalid_argument(
@@ -119,7 +127,10 @@ impl AdminService for Service {
     type WatchPluginsStream = Answers<pb::WatchPluginsResponse>;
     type TailLogsStream = Answers<pb::TailLogsResponse>;
 
-    async fn get_host(&self, _: Request<pb::GetHostRequest>) -> Result<Response<pb::GetHostResponse>, Status> {
+    async fn get_host(
+        &self,
+        _: Request<pb::GetHostRequest>,
+    ) -> Result<Response<pb::GetHostResponse>, Status> {
         let board = self.shared.mesh.board().snapshot();
         let ready = board.values().filter(|status| status.state() == pb::PluginState::Ready).count();
         let host = self.shared.mesh.host().clone();
@@ -244,7 +255,8 @@ impl AdminService for Service {
                 return plugin.attach(endpoint).await.map_err(failed);
             }
             let source = Source::Remote(RemoteConfig { endpoints: vec![endpoint] });
-            let config = PluginConfig::new(attached.clone(), source, PluginOptions::default(), &shared.config);
+            let config =
+                PluginConfig::new(attached.clone(), source, PluginOptions::default(), &shared.config);
             let loaded = shared.mesh.load(config).await.map_err(failed);
             if loaded.is_err() {
                 // It was never part of this host, so nothing of it should stay.
@@ -271,7 +283,11 @@ impl AdminService for Service {
         });
         if !known {
             let names: Vec<_> = status.instances.values().map(|instance| instance.name.as_str()).collect();
-            return Err(Status::not_found(format!("no such instance; {} has: {}", request.name, names.join(", "))));
+            return Err(Status::not_found(format!(
+                "no such instance; {} has: {}",
+                request.name,
+                names.join(", ")
+            )));
         }
         let in_flight = self.run(async move { Ok(plugin.drain(is_wanted, grace).await) }).await?;
         Ok(Response::new(pb::DrainPluginResponse { in_flight }))
@@ -284,7 +300,10 @@ impl AdminService for Service {
         Ok(Response::new(pb::ListServicesResponse { services: super::services(&self.shared) }))
     }
 
-    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
         let pb::ExplainRequest { service, plugin, .. } = request.into_inner();
         let chosen = Some(plugin.as_str()).filter(|plugin| !plugin.is_empty());
         let route = match self.shared.mesh.router().find(&service, chosen) {
@@ -296,22 +315,29 @@ impl AdminService for Service {
         };
         let name = route.plugin().clone();
         let status = self.status(name.as_str())?;
-        let candidates: Vec<_> = status.instances.values().map(|instance| {
-            let endpoint = instance.incarnation.as_ref().and_then(|incarnation| incarnation.endpoint.as_ref());
-            pb::Candidate {
-                instance: instance.name.to_string(),
-                state: instance.state.into(),
-                in_flight: endpoint.map(|endpoint| endpoint.in_flight()).unwrap_or_default(),
-                eligible: instance.state == pb::InstanceState::Ready,
-                reason: convert::state_in_words(instance),
-            }
-        })
-        .collect();
+        let candidates: Vec<_> = status
+            .instances
+            .values()
+            .map(|instance| {
+                let endpoint =
+                    instance.incarnation.as_ref().and_then(|incarnation| incarnation.endpoint.as_ref());
+                pb::Candidate {
+                    instance: instance.name.to_string(),
+                    state: instance.state.into(),
+                    in_flight: endpoint.map(|endpoint| endpoint.in_flight()).unwrap_or_default(),
+                    eligible: instance.state == pb::InstanceState::Ready,
+                    reason: convert::state_in_words(instance),
+                }
+            })
+            .collect();
         let eligible = candidates.iter().filter(|candidate| candidate.eligible).count();
         let summary = match eligible {
             0 => format!("the call would fail with UNAVAILABLE: no instance of {name} is ready"),
             1 => format!("the call would go to the one ready instance of {name}"),
-            several => format!("the call would go to one of {several} ready instances of {name}, by {}", route.policy()),
+            several => format!(
+                "the call would go to one of {several} ready instances of {name}, by {}",
+                route.policy()
+            ),
         };
         let policy = route.policy().to_string();
         Ok(Response::new(pb::ExplainResponse { plugin: name.to_string(), policy, summary, candidates }))
@@ -328,7 +354,10 @@ impl AdminService for Service {
         Ok(Response::new(self.until_shutdown(lines)))
     }
 
-    async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Result<Response<pb::ShutdownResponse>, Status> {
+    async fn shutdown(
+        &self,
+        request: Request<pb::ShutdownRequest>,
+    ) -> Result<Response<pb::ShutdownResponse>, Status> {
         let grace = self.grace(request.into_inner().grace)?;
         self.shared.shutdown.send_replace(Some(grace));
         Ok(Response::new(pb::ShutdownResponse {}))
@@ -341,4 +370,3 @@ async fn read(shared: &Arc<Shared>, path: String) -> Result<PluginConfig, Status
     let read = reading.await.map_err(|_| Status::unavailable("the host is shutting down"))?;
     read.map_err(|error| Status::invalid_argument(error.to_string()))
 }
-

@@ -64,7 +64,8 @@ impl Watching {
         let news = now.iter().filter(|(name, status)| wanted(name) && is_news(name, status));
         let news = news.map(|(_, status)| change(kind, convert::plugin(status, now)));
         let gone = before.keys().filter(|name| wanted(name) && !now.contains_key(name));
-        let gone = gone.map(|name| change(ChangeKind::Removed, Plugin { name: name.to_string(), ..Plugin::default() }));
+        let gone = gone
+            .map(|name| change(ChangeKind::Removed, Plugin { name: name.to_string(), ..Plugin::default() }));
         self.due.extend(news.chain(gone));
     }
 }

@@ -1,7 +1,9 @@
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::config::{BuildCommand, CommandLine, Program};
+use crate::launch::LauncherOptions;
 
 /// A build that appends a line to `log` and copies `in` to `out`.
 fn copy(folder: &Path) -> BuildConfig {
@@ -27,8 +29,18 @@ fn touch(file: &Path, seconds: u64) {
     File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
 }
 
+fn launcher() -> Launcher {
+    Launcher::start(LauncherOptions::default()).unwrap()
+}
+
+/// Takes lines, and shows them to the test.
+fn lines() -> (Arc<Mutex<Vec<String>>>, impl Fn(&str) + Send + Sync + 'static) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    (lines.clone(), move |line: &str| lines.lock().unwrap().push(line.to_owned()))
+}
+
 async fn built(config: &BuildConfig) -> Outcome {
-    build(config, |_| {}).await.unwrap()
+    build(config, &launcher(), |_| {}).await.unwrap()
 }
 
 #[tokio::test]
@@ -36,8 +48,9 @@ async fn it_runs_once_for_each_state_of_the_sources() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut config = copy(folder);
-    let mut lines = Vec::new();
-    let outcome = build(&config, |line| lines.push(line.to_owned())).await.unwrap();
+    let (lines, take) = lines();
+    let outcome = build(&config, &launcher(), take).await.unwrap();
+    let mut lines = std::mem::take(&mut *lines.lock().unwrap());
     lines.sort();
     assert_eq!((outcome, lines), (Outcome::Built, vec!["one".into(), "two".into()]));
     assert_eq!(built(&config).await, Outcome::Fresh);
@@ -87,14 +100,14 @@ async fn a_failure_shows_the_last_lines_and_is_tried_again() {
     let line = "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done; printf 'no newline' >&2; touch out; exit 3";
     let config = config(folder.path(), line);
     for _ in 0..2 {
-        let error = build(&config, |_| {}).await.unwrap_err();
-        let BuildError::Failed { status, command, output } = &error else { panic!("{error}") };
-        assert_eq!((status.code(), command.as_str(), output.len()), (Some(3), line, KEPT_LINES));
+        let error = build(&config, &launcher(), |_| {}).await.unwrap_err();
+        let BuildError::Failed { cause, command, output } = &error else { panic!("{error}") };
+        assert_eq!((*cause, command.as_str(), output.len()), (Cause::Code(3), line, KEPT_LINES));
         assert!(
             output.contains(&"line 99".to_owned()) && output.contains(&"no newline".to_owned()),
             "{output:?}"
         );
-        assert!(error.to_string().starts_with("the build failed with exit status: 3: i=0;"), "{error}");
+        assert!(error.to_string().starts_with("the build exited with status 3: i=0;"), "{error}");
     }
 }
 
@@ -102,7 +115,7 @@ async fn a_failure_shows_the_last_lines_and_is_tried_again() {
 async fn a_success_without_the_output_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "true");
-    assert!(matches!(build(&config, |_| {}).await, Err(BuildError::NoOutput { .. })));
+    assert!(matches!(build(&config, &launcher(), |_| {}).await, Err(BuildError::NoOutput { .. })));
     assert!(is_stale(&config).await.unwrap());
 }
 
@@ -112,24 +125,32 @@ async fn a_program_that_is_not_there_is_told() {
     let mut config = config(folder.path(), "");
     let program = Program::OnPath("no-such-program".into());
     config.command = BuildCommand::Exec(CommandLine { program, args: vec!["x".into()] });
-    let error = build(&config, |_| {}).await.unwrap_err();
-    assert_eq!(error.to_string(), "the build cannot start: no-such-program x");
+    let error = build(&config, &launcher(), |_| {}).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the build cannot start: no-such-program x: no-such-program is in no directory of PATH; install it or name its path"
+    );
 }
 
 #[tokio::test]
 async fn a_line_without_end_is_cut() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "head -c 300000 /dev/zero | tr '\\0' x; touch out");
-    let mut lengths = Vec::new();
-    build(&config, |line| lengths.push(line.chars().count())).await.unwrap();
-    assert_eq!(lengths, [4097]);
+    let (lines, take) = lines();
+    build(&config, &launcher(), take).await.unwrap();
+    let lines = lines.lock().unwrap();
+    assert!(lines.iter().all(|line| line.len() <= crate::launch::MAX_LINE_BYTES), "parts are bounded");
+    assert_eq!(lines.iter().map(String::len).sum::<usize>(), 300_000, "and nothing of it is lost");
 }
 
 /// Runs until the build has started a grandchild, whose pid it prints; then `end` ends it.
 async fn started(config: &BuildConfig) -> (rustix::process::Pid, Option<BuildError>) {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
     let mut seen = None;
-    let running = build(config, |line| sender.try_send(line.parse::<i32>().unwrap()).unwrap());
+    let launcher = launcher();
+    let running = build(config, &launcher, move |line: &str| {
+        sender.try_send(line.parse::<i32>().unwrap()).unwrap();
+    });
     tokio::pin!(running);
     let error = loop {
         tokio::select! {
@@ -177,21 +198,22 @@ async fn one_that_takes_too_long_is_killed_with_its_group() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_keeps_the_pipes_does_not_hold_it_up() {
+async fn what_it_leaves_behind_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "sleep 1000 & echo $!; touch out");
-    let mut pid = None;
-    let outcome = build(&config, |line| pid = line.parse().ok()).await.unwrap();
-    let pid = rustix::process::Pid::from_raw(pid.unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let (lines, take) = lines();
+    let outcome = build(&config, &launcher(), take).await.unwrap();
     assert_eq!(outcome, Outcome::Built);
+    let pid = lines.lock().unwrap().first().unwrap().parse().unwrap();
+    gone(rustix::process::Pid::from_raw(pid).unwrap()).await;
 }
 
 #[tokio::test]
 async fn two_hosts_do_not_build_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = copy(folder.path());
-    let (one, two) = tokio::join!(build(&config, |_| {}), build(&config, |_| {}));
+    let launcher = launcher();
+    let (one, two) = tokio::join!(build(&config, &launcher, |_| {}), build(&config, &launcher, |_| {}));
     let outcomes = [one.unwrap(), two.unwrap()];
     assert!(outcomes.contains(&Outcome::Built) && outcomes.contains(&Outcome::Fresh), "{outcomes:?}");
     assert_eq!(std::fs::read_to_string(folder.path().join("log")).unwrap(), "ran\n");
@@ -201,11 +223,11 @@ async fn two_hosts_do_not_build_at_once() {
 async fn waiting_for_a_lock_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    let held = lock(&path, Duration::ZERO, &mut |_: &str| {}).await.unwrap();
-    let mut said = Vec::new();
-    let refused = lock(&path, Duration::from_secs(9), &mut |line: &str| said.push(line.to_owned())).await;
+    let held = lock(&path, Duration::ZERO, &|_: &str| {}).await.unwrap();
+    let (said, take) = lines();
+    let refused = lock(&path, Duration::from_secs(9), &take).await;
     assert!(matches!(refused, Err(BuildError::Locked { .. })));
-    assert_eq!(said.len(), 1);
+    assert_eq!(said.lock().unwrap().len(), 1);
     drop(held);
-    assert!(lock(&path, Duration::ZERO, &mut |_: &str| {}).await.is_ok());
+    assert!(lock(&path, Duration::ZERO, &|_: &str| {}).await.is_ok());
 }

@@ -8,10 +8,11 @@ use h2::server::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::authority::Mended;
 use super::connection::drive;
 use super::listen::{Socket, TlsConfig};
 use super::preface::{Rewound, expect_http2};
@@ -67,7 +68,10 @@ pub(super) async fn accept<U: Upstream>(socket: Socket, entrance: Entrance<U>) -
         let arrived = tokio::select! {
             biased;
             () = entrance.stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                log_failure(ended);
+                continue;
+            }
             arrived = next(&socket, &entrance.shared) => arrived,
         };
         match arrived {
@@ -88,12 +92,18 @@ pub(super) async fn accept<U: Upstream>(socket: Socket, entrance: Entrance<U>) -
     }
     drop(socket);
     tokio::select! {
-        () = async { while connections.join_next().await.is_some() {} } => 0,
+        () = async { while let Some(ended) = connections.join_next().await { log_failure(ended) } } => 0,
         () = entrance.abort.cancelled() => {
             let cut_off = connections.len();
             connections.shutdown().await;
             cut_off
         }
+    }
+}
+
+fn log_failure(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a connection failed");
     }
 }
 
@@ -222,11 +232,14 @@ async fn run<IO, U: Upstream>(
 async fn handshake<IO>(
     setup: impl Future<Output = Result<(IO, Caller), SetupError>>,
     shared: &Shared,
-) -> Result<Option<(Connection<Rewound<IO>, Bytes>, Caller)>, SetupError>
+) -> Result<Option<(Connection<Mended<Rewound<IO>>, Bytes>, Caller)>, SetupError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (io, caller) = setup.await?;
     let Some(io) = expect_http2(io).await? else { return Ok(None) };
+    // The principals of Unix connections, where an authority means nothing.
+    let local = matches!(caller.principal, Principal::Operator { .. } | Principal::Plugin { .. });
+    let io = Mended::new(io, local);
     Ok(Some((shared.limits.h2().handshake(io).await?, caller)))
 }

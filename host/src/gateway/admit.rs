@@ -1,20 +1,16 @@
 //! What a call is, and whether it may go on: everything that its head decides.
 
-use std::time::Duration;
-
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use plugmesh::metadata;
-use tokio::time::Instant;
 use tonic::Status;
 
 use super::Target;
-use super::limits::MaxMessage;
 use super::principal::{Caller, Principal};
 use super::serve::Shared;
-use super::timeout;
+use crate::route::timeout;
 
 const ADMIN: &str = "plugmesh.admin.v1.AdminService";
 const HEALTH: &str = "grpc.health.v1.Health";
@@ -28,14 +24,6 @@ pub(super) enum Place {
     Upstream,
     /// This host: `AdminService`, health, reflection.
     Local,
-}
-
-/// A call that may go on.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) place: Place,
-    pub(super) deadline: Option<Instant>,
-    pub(super) max_message: MaxMessage,
 }
 
 /// A call that may not.
@@ -54,7 +42,7 @@ impl From<Status> for Refusal {
 }
 
 /// Judges a call by its head, and makes the head fit to be handed on.
-pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> Result<Admitted, Refusal> {
+pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> Result<Place, Refusal> {
     if head.method != Method::POST {
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST requests\n"));
     }
@@ -72,9 +60,7 @@ pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> R
     if service == ADMIN {
         principal.may_administer(&shared.admin)?;
     }
-    let timeout = timeout_in(&head.headers)?;
-    let plugin = target.as_ref().and_then(|target| target.plugin.as_ref());
-    let max_message = shared.limits.message_of(service, plugin);
+    check_timeout(&head.headers)?;
 
     strip_reserved(&mut head.headers);
     let header = if principal == connection.principal {
@@ -87,9 +73,7 @@ pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> R
     if let Some(target) = target {
         head.extensions.insert(target);
     }
-    // No deadline is later than the clock can tell.
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Ok(Admitted { place, deadline, max_message })
+    Ok(place)
 }
 
 /// `application/grpc`, alone or with a suffix such as `+proto`; not `application/grpc-web`.
@@ -149,13 +133,13 @@ fn target_in(headers: &HeaderMap) -> Result<Option<Target>, Status> {
     Ok(Some(Target { plugin: plugin.transpose()?, instance }))
 }
 
-fn timeout_in(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    match timeout::parse(value) {
-        Some(timeout) => Ok(Some(timeout)),
-        None => Err(Status::invalid_argument(format!(
+/// Deadlines are kept where the call is routed; one that cannot be read is the caller's mistake.
+fn check_timeout(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get(&timeout::HEADER) {
+        Some(value) if timeout::parse(value).is_none() => Err(Status::invalid_argument(format!(
             "grpc-timeout {value:?} is malformed: expected one to eight digits and one of H, M, S, m, u, n"
         ))),
+        _ => Ok(()),
     }
 }
 

@@ -130,7 +130,12 @@ impl Idle<'_> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let unused = no_calls && !self.used;
             self.used = false;
-            self.timer.as_mut().reset(Instant::now() + if unused { FAREWELL } else { limits.idle_timeout });
+            let wait = if unused { FAREWELL } else { limits.idle_timeout };
+            // A timeout beyond what the clock can tell is none.
+            match Instant::now().checked_add(wait) {
+                Some(next) => self.timer.as_mut().reset(next),
+                None => return Poll::Pending,
+            }
             if unused {
                 let before = std::mem::replace(&mut self.leaving, true);
                 return Poll::Ready(if before { Idleness::Lasts } else { Idleness::Begins });

@@ -4,9 +4,9 @@
 //! frame in hand, so that trailers get through a closed window and a stalled client costs little.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -14,13 +14,11 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::timeout;
 use tonic::Status;
 use tower_service::Service;
 
-use super::admit::{Admitted, Place, Refusal, admit};
-use super::limits::MaxMessage;
-use super::message::{MessageCounter, MessageLimit};
+use super::admit::{Place, Refusal, admit};
 use super::principal::Caller;
 use super::request_body::{EndsRequest, Link, RequestBody};
 use super::serve::{Shared, Upstream};
@@ -38,12 +36,6 @@ pub(super) enum Ended {
     Reset,
 }
 
-/// What can end a call from the outside, at any point.
-struct Limiter<'a> {
-    deadline: Pin<&'a mut Option<Sleep>>,
-    request: Option<&'a Link>,
-}
-
 /// Answers one call.
 pub(super) async fn forward<U: Upstream>(
     shared: Arc<Shared>,
@@ -53,22 +45,26 @@ pub(super) async fn forward<U: Upstream>(
     reply: SendResponse<Bytes>,
 ) -> Ended {
     let (mut head, recv) = request.into_parts();
-    let admitted = match admit(&shared, &caller, &mut head) {
-        Ok(admitted) => admitted,
+    let place = match admit(&shared, &caller, &mut head) {
+        Ok(place) => place,
+        Err(refusal @ Refusal::Http(..)) => {
+            let patience = shared.limits.handshake_timeout;
+            return match timeout(patience, discard(recv)).await {
+                Ok(Err(_)) => Ended::Reset,
+                Ok(Ok(())) | Err(_) => refuse(reply, refusal),
+            };
+        }
         Err(refusal) => return refuse(reply, refusal),
     };
-    let (body, link) = match receive(recv, &admitted.max_message).await {
-        Ok(received) => received,
-        Err(refusal) => return refuse(reply, refusal),
-    };
+    let (body, ends_request) = receive(recv).await;
     let request = Request::from_parts(head, body);
-    match admitted.place {
+    match place {
         Place::Upstream => {
             let response = async move {
                 poll_fn(|cx| upstream.poll_ready(cx)).await?;
                 upstream.call(request).await
             };
-            exchange(response, reply, link, admitted).await
+            exchange(response, reply, ends_request).await
         }
         // Rare and larger: kept out of the common call's allocation.
         Place::Local => {
@@ -77,65 +73,65 @@ pub(super) async fn forward<U: Upstream>(
                 let response = routes.call(request).await.unwrap_or_else(|never| match never {});
                 Ok(response)
             };
-            Box::pin(exchange(response, reply, link, admitted)).await
+            Box::pin(exchange(response, reply, ends_request)).await
         }
     }
 }
 
+/// Reads a request that is no gRPC call, as other HTTP servers do before they answer: not every client takes
+/// an answer while it is sending. Not for ever, though.
+async fn discard(mut recv: RecvStream) -> Result<(), h2::Error> {
+    const ENOUGH: usize = 64 << 10;
+    let mut left = ENOUGH;
+    while let Some(data) = recv.data().await.transpose()? {
+        recv.flow_control().release_capacity(data.len())?;
+        left = left.saturating_sub(data.len());
+        if left == 0 {
+            return Ok(());
+        }
+    }
+    recv.trailers().await.map(drop)
+}
+
 /// Takes what came with the head; a request that came whole needs nothing more from its stream.
-async fn receive(
-    mut recv: RecvStream,
-    max: &MaxMessage,
-) -> Result<(RequestBody, Option<EndsRequest>), Refusal> {
+async fn receive(mut recv: RecvStream) -> (RequestBody, Option<EndsRequest>) {
     if recv.is_end_stream() {
-        return Ok((RequestBody::empty(), None));
+        return (RequestBody::empty(), None);
     }
     let first = match poll_fn(|cx| Poll::Ready(recv.poll_data(cx))).await {
         Poll::Ready(Some(Ok(data))) => Some(data),
         // What is wrong with it shows again when it is read.
         Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
     };
-    let mut counter = MessageCounter::new(max.clone());
     if let Some(data) = &first
         && recv.is_end_stream()
     {
-        counter.advance(data).map_err(|large| counter.refusal(large.bytes))?;
         // Refused only for a stream that is gone.
         let _ = recv.flow_control().release_capacity(data.len());
-        return Ok((first.unwrap_or_default().into(), None));
+        return (first.unwrap_or_default().into(), None);
     }
     let link = Arc::new(Link::default());
-    let body = RequestBody::streaming(recv, first, counter, link.clone());
-    Ok((body, Some(EndsRequest(link))))
+    (RequestBody::streaming(recv, first, link.clone()), Some(EndsRequest(link)))
 }
 
-/// Waits for the response and hands it on.
+/// Waits for the response and hands it on. The request ends with the call, however that ends.
 async fn exchange<F, B>(
     response: F,
     mut reply: SendResponse<Bytes>,
-    request: Option<EndsRequest>,
-    admitted: Admitted,
+    _ends_request: Option<EndsRequest>,
 ) -> Ended
 where
     F: Future<Output = Result<Response<B>, Status>>,
     B: Body<Data = Bytes, Error = Status>,
 {
-    let deadline = pin!(admitted.deadline.map(sleep_until));
-    let mut limiter = Limiter { deadline, request: request.as_ref().map(|ends| &*ends.0) };
     let mut response = pin!(Some(response));
     let answer = poll_fn(|cx| {
-        if let Poll::Ready(status) = limiter.poll_refused(cx) {
-            return Poll::Ready(Some(Err(status)));
-        }
         if let Some(response) = response.as_mut().as_pin_mut()
             && let Poll::Ready(answer) = response.poll(cx)
         {
             return Poll::Ready(Some(answer));
         }
-        if reply.poll_reset(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        limiter.poll_deadline(cx).map(|status| Some(Err(status)))
+        reply.poll_reset(cx).map(|_| None)
     })
     .await;
     // What the future holds, such as a place in a queue, is not needed while the body flows.
@@ -151,7 +147,7 @@ where
     *wire_head.headers_mut() = head.headers;
     match reply.send_response(wire_head, ends_here) {
         Ok(_) if ends_here => Ended::Answered,
-        Ok(send) => pump(send, MessageLimit::new(body, admitted.max_message), limiter).await,
+        Ok(send) => pump(send, body).await,
         Err(error) => {
             tracing::debug!(%error, "cannot hand on the head of a response");
             reply.send_reset(Reason::INTERNAL_ERROR);
@@ -161,24 +157,16 @@ where
 }
 
 /// Hands on a response's messages and trailers.
-async fn pump<B>(mut send: SendStream<Bytes>, body: B, mut limiter: Limiter<'_>) -> Ended
+async fn pump<B>(mut send: SendStream<Bytes>, body: B) -> Ended
 where
     B: Body<Data = Bytes, Error = Status>,
 {
     let mut body = pin!(body);
     let mut unasked = UNASKED;
     loop {
-        let frame = poll_fn(|cx| {
-            if let Poll::Ready(status) = limiter.poll_refused(cx) {
-                return Poll::Ready(Some(Some(Err(status))));
-            }
-            if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
-                return Poll::Ready(Some(frame));
-            }
-            if send.poll_reset(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            limiter.poll_deadline(cx).map(|status| Some(Some(Err(status))))
+        let frame = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => send.poll_reset(cx).map(|_| None),
         })
         .await;
         let data = match frame {
@@ -204,37 +192,25 @@ where
             continue;
         }
         unasked = 0;
-        match write(&mut send, data, &mut limiter).await {
-            Ok(()) => {}
-            Err(Some(status)) => return end(send, trailers_of(&status)),
-            Err(None) => return Ended::Reset,
+        if write(&mut send, data).await.is_err() {
+            return Ended::Reset;
         }
     }
 }
 
-/// Sends as the client's windows allow. Fails with the status to end with, or with none when the client left.
-async fn write(
-    send: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    limiter: &mut Limiter<'_>,
-) -> Result<(), Option<Status>> {
+/// The client has left its call.
+struct Gone;
+
+/// Sends as the client's windows allow.
+async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone> {
     while !data.is_empty() {
         send.reserve_capacity(data.len());
         let mut granted = send.capacity();
         if granted == 0 {
-            granted = poll_fn(|cx| match send.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(granted))) => Poll::Ready(Ok(granted)),
-                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(None)),
-                Poll::Pending => limiter.poll_deadline(cx).map(|status| Err(Some(status))),
-            })
-            .await?;
+            granted = poll_fn(|cx| send.poll_capacity(cx)).await.and_then(Result::ok).ok_or(Gone)?;
         }
         let piece = data.split_to(granted.min(data.len()));
-        send.send_data(piece, false).map_err(|_| None)?;
-        // A body that is always ready, read by a client that is always quick, would outlive its deadline.
-        if let Some(status) = limiter.expired() {
-            return Err(Some(status));
-        }
+        send.send_data(piece, false).map_err(|_| Gone)?;
     }
     Ok(())
 }
@@ -274,26 +250,4 @@ fn refuse(mut reply: SendResponse<Bytes>, refusal: Refusal) -> Ended {
         }
     };
     if sent.is_ok() { Ended::Answered } else { Ended::Reset }
-}
-
-impl Limiter<'_> {
-    fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<Status> {
-        self.request.map_or(Poll::Pending, |link| link.poll_refused(cx))
-    }
-
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        match self.deadline.as_mut().as_pin_mut() {
-            Some(sleep) => sleep.poll(cx).map(|()| deadline_exceeded()),
-            None => Poll::Pending,
-        }
-    }
-
-    fn expired(&self) -> Option<Status> {
-        let deadline = self.deadline.as_ref().as_pin_ref()?.deadline();
-        (Instant::now() >= deadline).then(deadline_exceeded)
-    }
-}
-
-fn deadline_exceeded() -> Status {
-    Status::deadline_exceeded("the call's deadline passed before the response was complete")
 }

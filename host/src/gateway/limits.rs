@@ -1,23 +1,7 @@
 //! Every bound of the gateway, in one place.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-use crate::name::PluginName;
-
-/// Chooses the bound of one call's messages by the service and the plugin that the caller chose, if any.
-/// `None`: [`Limits::max_message`].
-pub type MaxMessageOf = Arc<dyn Fn(&str, Option<&PluginName>) -> Option<MaxMessage> + Send + Sync>;
-
-/// How large one gRPC message may be, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaxMessage {
-    /// In bytes, without the five bytes of the frame.
-    pub bytes: u64,
-    /// Whose limit it is, as it reads in an error: `the gateway`, `plugin calculator`.
-    pub owner: Arc<str>,
-}
 
 /// What the gateway grants to those who connect. All of it is enforced; nothing here is advice.
 #[derive(Clone)]
@@ -62,10 +46,6 @@ pub struct Limits {
     ///
     /// 64 KiB: four frames. A hundred stalled clients then hold 6.4 MiB.
     pub max_send_buffer: usize,
-    /// One gRPC message, in either direction. 64 MiB, of "the gateway".
-    pub max_message: MaxMessage,
-    /// Overrides [`max_message`](Self::max_message) for some calls. Asked once a call.
-    pub max_message_of: Option<MaxMessageOf>,
 }
 
 impl Default for Limits {
@@ -81,8 +61,6 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(15 * 60),
             stream_window: 256 << 10,
             max_send_buffer: 64 << 10,
-            max_message: MaxMessage { bytes: 64 << 20, owner: "the gateway".into() },
-            max_message_of: None,
         }
     }
 }
@@ -92,22 +70,18 @@ impl fmt::Debug for Limits {
         f.debug_struct("Limits")
             .field("max_connections", &self.max_connections)
             .field("max_streams", &self.max_streams)
-            .field("max_message", &self.max_message)
             .finish_non_exhaustive()
     }
 }
 
 impl Limits {
-    /// The bound for one call's messages.
-    pub(super) fn message_of(&self, service: &str, plugin: Option<&PluginName>) -> MaxMessage {
-        let special = self.max_message_of.as_ref().and_then(|of| of(service, plugin));
-        special.unwrap_or_else(|| self.max_message.clone())
-    }
-
     /// The HTTP/2 settings that follow from these bounds.
     pub(super) fn h2(&self) -> h2::server::Builder {
         /// RFC 9113 §6.9.1.
         const MAX_WINDOW: u32 = i32::MAX as u32;
+        /// Calls that the gateway ended early and whose late frames are still told from a protocol error: as
+        /// many as can end early at a time, twice.
+        const REMEMBERED: usize = 2;
         let stream_window = self.stream_window.min(MAX_WINDOW);
         let mut builder = h2::server::Builder::new();
         builder
@@ -115,6 +89,7 @@ impl Limits {
             .initial_connection_window_size(stream_window.saturating_mul(self.max_streams).min(MAX_WINDOW))
             .max_concurrent_streams(self.max_streams)
             .max_header_list_size(self.max_header_list)
+            .max_concurrent_reset_streams(self.max_streams as usize * REMEMBERED)
             .max_pending_accept_reset_streams(self.max_pending_resets)
             .max_local_error_reset_streams(Some(self.max_resets as usize))
             .max_send_buffer_size(self.max_send_buffer.min(u32::MAX as usize));

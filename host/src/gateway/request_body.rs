@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,8 +11,6 @@ use futures_util::task::AtomicWaker;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
-
-use super::message::{MessageCounter, TooLarge};
 
 /// The body of a call that came in at the gateway.
 ///
@@ -33,7 +31,6 @@ struct Streaming {
     recv: RecvStream,
     /// What came with the request.
     first: Option<Bytes>,
-    counter: MessageCounter,
     link: Arc<Link>,
 }
 
@@ -46,10 +43,6 @@ pub(super) struct Link {
     over: AtomicBool,
     /// Wakes who reads the body.
     reader: AtomicWaker,
-    /// The request held too large a message.
-    refusal: OnceLock<Status>,
-    /// Wakes the call.
-    call: AtomicWaker,
 }
 
 /// Ends the request when the call ends, however it ends.
@@ -61,13 +54,8 @@ impl RequestBody {
         Self(Inner::Done)
     }
 
-    pub(super) fn streaming(
-        recv: RecvStream,
-        first: Option<Bytes>,
-        counter: MessageCounter,
-        link: Arc<Link>,
-    ) -> Self {
-        Self(Inner::Streaming(Streaming { recv, first, counter, link }))
+    pub(super) fn streaming(recv: RecvStream, first: Option<Bytes>, link: Arc<Link>) -> Self {
+        Self(Inner::Streaming(Streaming { recv, first, link }))
     }
 }
 
@@ -142,15 +130,7 @@ impl Streaming {
             if data.is_empty() {
                 continue;
             }
-            return Poll::Ready(Some(match self.counter.advance(&data) {
-                Ok(()) => Ok(Frame::data(data)),
-                Err(TooLarge { bytes, .. }) => {
-                    let refusal = self.counter.refusal(bytes);
-                    let _ = self.link.refusal.set(refusal.clone());
-                    self.link.call.wake();
-                    Err(refusal)
-                }
-            }));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
@@ -169,17 +149,6 @@ impl Streaming {
 
 fn broken(error: &h2::Error) -> Status {
     Status::cancelled(format!("the caller ended the call: {error}"))
-}
-
-impl Link {
-    /// Why the request was refused on its way, if it was; otherwise wakes `cx` when it is.
-    pub(super) fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<Status> {
-        self.call.register(cx.waker());
-        match self.refusal.get() {
-            Some(status) => Poll::Ready(status.clone()),
-            None => Poll::Pending,
-        }
-    }
 }
 
 impl Drop for EndsRequest {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod interop;
 mod lifecycle;
 mod local;
 mod principals;

@@ -188,8 +188,12 @@ impl HostBuilder {
         });
         let callers = Arc::new(shared.mesh.callers().clone());
         let admin = admin::service(shared.clone(), control.handle().clone());
-        let services =
-            Services { admin: Some(tonic::service::Routes::new(admin)), catalog, health: Arc::new(health), callers };
+        let services = Services {
+            admin: Some(tonic::service::Routes::new(admin)),
+            catalog,
+            health: Arc::new(health),
+            callers,
+        };
         let gateway = bound.serve(shared.mesh.router().channel(), services);
         Ok(Host { gateway: Some(gateway), control, shared })
     }

@@ -1,13 +1,12 @@
 //! The gateway's addresses, from the configuration.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustls::ServerConfig;
 
 use super::HostError;
 use crate::config::{Config, GatewayLimits, TcpSecurity};
-use crate::gateway::{self, Address, Bound, Gateway, Limits, Listen, MaxMessage};
+use crate::gateway::{self, Address, Bound, Gateway, Limits, Listen};
 use crate::identity::{TlsFiles, Watched, watch_server_config};
 use crate::launch::RunDirectory;
 
@@ -37,7 +36,8 @@ pub(super) fn bind(config: &Config, run_dir: &RunDirectory) -> Result<Listening,
         listen.push(match &tcp.security {
             TcpSecurity::Insecure => Listen::InsecureTcp { address },
             TcpSecurity::Tls(tls) => {
-                let files = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone(), ca: tls.client_ca.clone() };
+                let files =
+                    TlsFiles { cert: tls.cert.clone(), key: tls.key.clone(), ca: tls.client_ca.clone() };
                 let watched = watch_server_config(files)?;
                 let tls = watched.current();
                 certificates = Some(watched);
@@ -46,13 +46,13 @@ pub(super) fn bind(config: &Config, run_dir: &RunDirectory) -> Result<Listening,
         });
     }
     let admin = config.admin.identities.iter().map(ToString::to_string).collect();
-    let limits = limits(&config.gateway.limits, config.max_message_size.as_u64());
+    let limits = limits(&config.gateway.limits);
     let bound = Gateway::bind(gateway::Config { listen, limits, admin })?;
     let addresses = bound.addresses().iter().map(text).collect();
     Ok(Listening { bound, addresses, callback_address: unix(&path), certificates })
 }
 
-fn limits(config: &GatewayLimits, max_message: u64) -> Limits {
+fn limits(config: &GatewayLimits) -> Limits {
     let mut limits = Limits::default();
     limits.max_connections = config.connections as usize;
     limits.max_streams = config.streams_per_connection;
@@ -60,7 +60,6 @@ fn limits(config: &GatewayLimits, max_message: u64) -> Limits {
     limits.max_header_list = u32::try_from(config.header_list_size.as_u64()).unwrap_or(u32::MAX);
     limits.handshake_timeout = config.handshake_timeout;
     limits.idle_timeout = config.idle_timeout;
-    limits.max_message = MaxMessage { bytes: max_message, owner: Arc::from("the gateway") };
     limits
 }
 

@@ -33,7 +33,8 @@ pub(super) struct BoardHealth {
 impl HealthSource for BoardHealth {
     fn status(&self, service: &str, plugin: Option<&PluginName>) -> Option<ServingStatus> {
         let board = self.mesh.board().snapshot();
-        let provides = |status: &PluginStatus| service.is_empty() || status.services.iter().any(|one| one == service);
+        let provides =
+            |status: &PluginStatus| service.is_empty() || status.services.iter().any(|one| one == service);
         let mut states = board
             .values()
             .filter(|status| plugin.is_none_or(|plugin| status.config.name == *plugin))

@@ -139,7 +139,12 @@ impl<T> Watched<T> {
 impl<T> Current<T> {
     /// A value that never changes, for who takes a reader and has no files.
     pub fn fixed(value: Arc<T>) -> Self {
-        Self { value: Arc::new(ArcSwap::new(value)), version: watch::channel(1).1 }
+        Self::over(Arc::new(ArcSwap::new(value)))
+    }
+
+    /// Reads what somebody else swaps. The version does not follow.
+    pub fn over(value: Arc<ArcSwap<T>>) -> Self {
+        Self { value, version: watch::channel(1).1 }
     }
 
     /// The value now. It never waits.

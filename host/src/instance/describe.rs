@@ -145,14 +145,11 @@ fn take(
 /// Both versions are the same but for the package, which the generated types do not show.
 macro_rules! reflection {
     ($name:ident, $pb:ident) => {
-        struct $name(
-            $pb::server_reflection_client::ServerReflectionClient<crate::route::EndpointChannel>,
-        );
+        struct $name($pb::server_reflection_client::ServerReflectionClient<crate::route::EndpointChannel>);
 
         impl $name {
             fn new(endpoint: &Arc<Endpoint>) -> Self {
-                let client =
-                    $pb::server_reflection_client::ServerReflectionClient::new(endpoint.channel());
+                let client = $pb::server_reflection_client::ServerReflectionClient::new(endpoint.channel());
                 Self(client.max_decoding_message_size(MAX_BYTES))
             }
         }

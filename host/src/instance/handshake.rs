@@ -203,7 +203,10 @@ pub async fn handshake(
 
 fn request(hello: Hello) -> HandshakeRequest {
     HandshakeRequest {
-        contracts: vec![ContractVersions { contract: PLUGIN_CONTRACT.to_owned(), versions: VERSIONS.to_vec() }],
+        contracts: vec![ContractVersions {
+            contract: PLUGIN_CONTRACT.to_owned(),
+            versions: VERSIONS.to_vec(),
+        }],
         features: Vec::new(),
         host: Some(hello.host),
         session: Some(hello.session),
@@ -264,7 +267,8 @@ fn bound(what: &'static str, found: usize, allowed: usize) -> Result<(), Refusal
 }
 
 fn dependency(dependency: plugmesh::plugin::v1::Dependency) -> Result<Dependency, Refusal> {
-    let malformed = |problem: String| Refusal::Dependency { dependency: shorten(&dependency.plugin), problem };
+    let malformed =
+        |problem: String| Refusal::Dependency { dependency: shorten(&dependency.plugin), problem };
     let plugin = dependency.plugin.parse().map_err(|e: crate::name::InvalidName| malformed(e.to_string()))?;
     let range = match dependency.version_range.trim() {
         "" => VersionReq::STAR,
@@ -328,7 +332,11 @@ mod tests {
             ("calls itself \"other\"", |r| r.metadata.as_mut().unwrap().name = "other".into()),
             ("not a SemVer", |r| r.metadata.as_mut().unwrap().version = "one".into()),
             ("requires the capability \"teleport\"", |r| {
-                r.capabilities.push(Capability { name: "teleport".into(), required: true, detail_json: vec![] });
+                r.capabilities.push(Capability {
+                    name: "teleport".into(),
+                    required: true,
+                    detail_json: vec![],
+                });
             }),
             ("the description is larger", |r| {
                 r.metadata.as_mut().unwrap().description = "x".repeat(MAX_DESCRIPTION + 1);
@@ -355,7 +363,11 @@ mod tests {
     #[test]
     fn an_unknown_capability_that_is_optional_is_ignored() {
         let mut response = good();
-        response.capabilities.push(Capability { name: "teleport".into(), required: false, detail_json: vec![] });
+        response.capabilities.push(Capability {
+            name: "teleport".into(),
+            required: false,
+            detail_json: vec![],
+        });
         assert!(check(response, &name()).is_ok());
     }
 

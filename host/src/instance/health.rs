@@ -97,6 +97,8 @@ impl HealthWatch {
 fn health(status: ServingStatus) -> Health {
     match status {
         ServingStatus::Serving => Health::Serving,
-        ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::NotServing,
+        ServingStatus::NotServing | ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
+            Health::NotServing
+        }
     }
 }

@@ -278,7 +278,10 @@ fn explain(failed: Failed, spec: &ProcessSpec, executable: PathBuf) -> SpawnErro
             SpawnError::WorkDir { path: spec.work_dir.clone().unwrap_or_default(), source }
         }
         Failed::Exec(source) => {
-            let seen_from = spec.work_dir.as_ref().map(|dir| dir.join(&executable)).unwrap_or(executable);
+            // A bare name was looked up in PATH: it has no place of its own.
+            let has_place = executable.components().nth(1).is_some();
+            let work_dir = spec.work_dir.as_ref().filter(|_| has_place);
+            let seen_from = work_dir.map(|dir| dir.join(&executable)).unwrap_or(executable);
             SpawnError::Program { diagnosis: diagnose::exec_failure(&seen_from, &source), source }
         }
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
 use super::{Endpoint, MessageMeter, RouteError};
 use crate::transport::{BodyError, ResponseBody};
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How a call ended, as far as the endpoint is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Outcome {
     }
 
     fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
-        trailers.get("grpc-status").map(|status| Self::of(Code::from_bytes(status.as_bytes())))
+        trailers.get(&GRPC_STATUS).map(|status| Self::of(Code::from_bytes(status.as_bytes())))
     }
 }
 
@@ -142,8 +144,9 @@ impl Body for CallBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(BodyError::Stream(error))) => {
-                this.fail(RouteError::stream(&this.endpoint, error).into(), Outcome::Failed)
+            Some(Err(BodyError::Call(error))) => {
+                let (status, outcome) = RouteError::call_with_outcome(&this.endpoint, error);
+                this.fail(status, outcome)
             }
             Some(Err(BodyError::Status(status))) => {
                 let outcome = Outcome::of(status.code());

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use plugmesh::metadata;
 use tonic::Status;
@@ -13,6 +13,10 @@ use tonic::Status;
 use super::call::{CallBody, Outcome};
 use super::{MessageMeter, RouteError, Router, timeout};
 use crate::BoxError;
+
+// As header names, since a text is checked and folded to lower case each time it is looked up.
+static PLUGIN: HeaderName = HeaderName::from_static(metadata::PLUGIN);
+static INSTANCE: HeaderName = HeaderName::from_static(metadata::INSTANCE);
 
 /// Sends gRPC calls into the mesh: give it to a generated client.
 ///
@@ -38,8 +42,15 @@ impl Channel {
     {
         let service = service(request.uri().path())?;
         let headers = request.headers();
-        let route = router.find(service, text(headers, metadata::PLUGIN))?;
-        let (endpoint, slot, call) = route.pick(text(headers, metadata::INSTANCE))?;
+        let route = router.find(service, text(headers, &PLUGIN))?;
+        let pinned = text(headers, &INSTANCE);
+        let (endpoint, slot, call) = match route.pick(pinned) {
+            Err(error) if error.is_not_connected() => {
+                route.reconnect(pinned).await;
+                route.pick(pinned)?
+            }
+            picked => picked?,
+        };
         let timeout = timeout::of(headers);
         let max_message = route.max_message();
         let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
@@ -101,7 +112,7 @@ fn service(path: &str) -> Result<&str, RouteError> {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, key: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, key: &HeaderName) -> Option<&'a str> {
     headers.get(key)?.to_str().ok()
 }
 

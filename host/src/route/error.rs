@@ -18,6 +18,7 @@ use crate::transport::{CallError, StreamError};
 pub struct RouteError {
     code: Code,
     message: String,
+    not_connected: bool,
     #[source]
     source: Option<BoxError>,
 }
@@ -39,7 +40,7 @@ impl RouteError {
     }
 
     fn new(code: Code, message: String) -> Self {
-        Self { code, message, source: None }
+        Self { code, message, not_connected: false, source: None }
     }
 
     fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -108,7 +109,13 @@ impl RouteError {
     }
 
     pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
-        Self::new(Code::Unavailable, format!("{} has no open connection", place(endpoint)))
+        let error = Self::new(Code::Unavailable, format!("{} has no open connection", place(endpoint)));
+        Self { not_connected: true, ..error }
+    }
+
+    /// Whether the endpoint is as it should be but for a connection to it.
+    pub(super) fn is_not_connected(&self) -> bool {
+        self.not_connected
     }
 
     pub(super) fn deadline(endpoint: &Endpoint) -> Self {

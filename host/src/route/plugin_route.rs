@@ -130,6 +130,19 @@ impl Route {
         Ok((endpoint.clone(), slot, endpoint.begin()))
     }
 
+    /// Connects again to an endpoint that should have a connection and has none: its server may have asked for
+    /// a new one (GOAWAY) without being any less ready.
+    pub(super) async fn reconnect(&self, pinned: Option<&str>) {
+        let endpoints = self.endpoints.load_full();
+        let endpoint = match pinned {
+            Some(pinned) => self.pinned(&endpoints, pinned).ok(),
+            None => self.balancer.pick(&endpoints.ready),
+        };
+        if let Some(endpoint) = endpoint {
+            endpoint.lane().reconnect().await;
+        }
+    }
+
     fn pinned<'a>(&self, endpoints: &'a Endpoints, pinned: &str) -> Result<&'a Arc<Endpoint>, RouteError> {
         let named = |endpoint: &&Arc<Endpoint>| {
             endpoint.name().as_str() == pinned || endpoint.id().as_str() == pinned

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header.
+pub(crate) static HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What a call's `grpc-timeout` says; `None` when there is none or it is malformed, which gRPC's HTTP/2
 /// protocol lets a server ignore.
 pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get("grpc-timeout")?)
+    parse(headers.get(&HEADER)?)
 }
 
-fn parse(value: &HeaderValue) -> Option<Duration> {
+/// Reads a value; `None` when it is malformed.
+pub(crate) fn parse(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     // At most eight digits, so that no unit can overflow.
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {

@@ -139,19 +139,15 @@ impl PluginStatus {
     /// A plugin of which nothing is known but its configuration.
     pub fn new(config: Arc<PluginConfig>, stage: Stage) -> Self {
         let services = config.services.clone();
-        Self {
-            config,
-            stage,
-            introduction: None,
-            services,
-            description: None,
-            instances: BTreeMap::new(),
-        }
+        Self { config, stage, introduction: None, services, description: None, instances: BTreeMap::new() }
     }
 
     /// Its version: what it says itself, else what its manifest says.
     pub fn version(&self) -> Option<&Version> {
-        self.introduction.as_ref().and_then(|introduction| introduction.version.as_ref()).or(self.config.version.as_ref())
+        self.introduction
+            .as_ref()
+            .and_then(|introduction| introduction.version.as_ref())
+            .or(self.config.version.as_ref())
     }
 
     /// State of the whole, as operators see it.
@@ -182,7 +178,9 @@ impl PluginStatus {
             Stage::Building(text) | Stage::Failed(text) | Stage::Skipped(text) => text.clone(),
             Stage::Running | Stage::Draining | Stage::Disabled => {
                 let troubled = self.instances.values().find(|instance| !instance.message.is_empty());
-                troubled.map(|instance| format!("{}: {}", instance.name, instance.message)).unwrap_or_default()
+                troubled
+                    .map(|instance| format!("{}: {}", instance.name, instance.message))
+                    .unwrap_or_default()
             }
         }
     }

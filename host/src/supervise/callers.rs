@@ -29,7 +29,8 @@ impl Callers {
     /// The instance to which `pid`, the peer of a socket, belongs.
     pub fn by_pid(&self, pid: i32) -> Option<InstanceName> {
         let callers = self.lock();
-        let is_member = |caller: &&Caller| caller.process.as_ref().is_some_and(|process| process.has_member(pid));
+        let is_member =
+            |caller: &&Caller| caller.process.as_ref().is_some_and(|process| process.has_member(pid));
         callers.values().find(is_member).map(|caller| caller.name.clone())
     }
 
@@ -40,7 +41,12 @@ impl Callers {
         self.lock().values().find(|caller| caller.token == token).map(|caller| caller.name.clone())
     }
 
-    pub(super) fn register(&self, name: InstanceName, id: InstanceId, process: Option<Process>) -> (Registration, String) {
+    pub(super) fn register(
+        &self,
+        name: InstanceName,
+        id: InstanceId,
+        process: Option<Process>,
+    ) -> (Registration, String) {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let caller = Caller { name, token: token.clone(), process };
         self.lock().insert(id.clone(), caller);

@@ -9,18 +9,18 @@ use rustls::ClientConfig;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::Mesh;
 use super::backoff::Backoff;
 use super::board::{Incarnation, InstanceStatus};
 use super::bring_up::{STOP_PHASES, Up, bring_up};
 use super::failure::{StartError, StartFailure, with_lines};
 use super::process::{Launched, launch};
-use super::Mesh;
 use super::remote::{Remote, reach};
 use super::services::{announce, offer};
 use crate::config::{Endpoint as RemoteEndpoint, PluginConfig, ProcessConfig};
-use crate::instance::Health;
 use crate::identity::Watched;
-use crate::launch::{InstanceDirectory, Process};
+use crate::instance::{Health, HealthWatch};
+use crate::launch::{Exit, InstanceDirectory, Process};
 use crate::name::{InstanceId, InstanceName};
 use crate::route::{Availability, Endpoint, Route};
 use crate::transport::{Lane, Pool};
@@ -246,18 +246,18 @@ impl Runner {
 
     /// Follows an instance that is up until it ends or is to be stopped.
     async fn follow(&mut self, mut running: Running) -> (End, Duration) {
+        let mut losses = Losses { since: running.since, quick: 0 };
         let end = loop {
             let mut stopping = self.stopping.clone();
             tokio::select! {
                 biased;
                 grace = stop_order(&mut stopping) => break End::Stopped(grace),
-                exit = ended(running.process.as_ref()) => {
-                    let mut why = format!("it {exit}");
-                    let lines = running.process.as_ref().map(Process::last_lines).unwrap_or_default();
-                    let _ = with_lines(&mut why, &lines);
-                    break End::Died(why);
+                exit = ended(running.process.as_ref()) => break died(exit, running.process.as_ref()),
+                () = running.pool.lost() => {
+                    if let Some(end) = self.reconnect(&mut running, &mut losses).await {
+                        break end;
+                    }
                 }
-                () = running.pool.lost() => break self.lost(&running).await,
                 health = running.up.health.next() => {
                     let availability = match health {
                         Ok(Health::Serving) => Availability::Ready,
@@ -278,22 +278,28 @@ impl Runner {
         (end, ready_for)
     }
 
-    /// The connection is gone: because the process is, or for a reason of its own.
-    async fn lost(&self, running: &Running) -> End {
-        self.route.set_availability(&running.endpoint, Availability::Unhealthy("the connection was lost".into()));
+    /// The connection is gone: because the instance is, or for a reason of its own, such as a server that renews
+    /// its connections. Calls meanwhile fail or go elsewhere. Gives the end when the instance is gone, or loses
+    /// its connections faster than calls could be made on them.
+    async fn reconnect(&mut self, running: &mut Running, losses: &mut Losses) -> Option<End> {
         // The kernel closes the sockets of a dying process a moment before it reports the death.
-        let exit = tokio::time::timeout(EXIT_AFTER_LOSS, ended(running.process.as_ref())).await;
-        match (exit, &running.process) {
-            (Ok(exit), Some(process)) => {
-                let mut why = format!("it {exit}");
-                let _ = with_lines(&mut why, &process.last_lines());
-                End::Died(why)
-            }
-            _ => match running.pool.connect(None).await {
-                Ok(()) => End::Died("it closed the connection".to_owned()),
-                Err(error) => End::Died(format!("the connection was lost: {error}")),
+        if let Ok(exit) = tokio::time::timeout(EXIT_AFTER_LOSS, ended(running.process.as_ref())).await {
+            return Some(died(exit, running.process.as_ref()));
+        }
+        if losses.are_too_many() {
+            return Some(End::Died(format!("it closed {MAX_LOSSES} connections as soon as they were open")));
+        }
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            grace = stop_order(&mut stopping) => return Some(End::Stopped(grace)),
+            exit = ended(running.process.as_ref()) => return Some(died(exit, running.process.as_ref())),
+            connected = running.pool.connect(None) => if let Err(error) = connected {
+                return Some(End::Died(format!("the connection was lost, and there is no new one: {error}")));
             },
         }
+        running.up.health = HealthWatch::new(&running.endpoint);
+        None
     }
 
     fn turn(&self, endpoint: &Endpoint, availability: Availability) {
@@ -366,6 +372,33 @@ impl Runner {
     }
 }
 
+/// Connections that an instance may lose in a row, each within [`QUICK`], before it counts as broken.
+const MAX_LOSSES: u32 = 5;
+
+/// A connection that was lost this soon was of no use.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// How often connections to an instance were lost of late.
+struct Losses {
+    since: Instant,
+    quick: u32,
+}
+
+impl Losses {
+    fn are_too_many(&mut self) -> bool {
+        self.quick = if self.since.elapsed() < QUICK { self.quick + 1 } else { 0 };
+        self.since = Instant::now();
+        self.quick >= MAX_LOSSES
+    }
+}
+
+fn died(exit: Exit, process: Option<&Process>) -> End {
+    let mut why = format!("it {exit}");
+    // Writing to a string cannot fail.
+    let _ = with_lines(&mut why, &process.map(Process::last_lines).unwrap_or_default());
+    End::Died(why)
+}
+
 /// How long to wait for word of a process's death after its connection was lost.
 const EXIT_AFTER_LOSS: Duration = Duration::from_millis(200);
 
@@ -378,7 +411,7 @@ async fn stop_order(stopping: &mut watch::Receiver<Option<Duration>>) -> Duratio
     }
 }
 
-async fn ended(process: Option<&Process>) -> crate::launch::Exit {
+async fn ended(process: Option<&Process>) -> Exit {
     match process {
         Some(process) => process.wait().await,
         None => std::future::pending().await,

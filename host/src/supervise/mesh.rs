@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use plugmesh::admin::v1::{InstanceKind, InstanceState};
+use plugmesh::admin::v1::{InstanceKind, InstanceState, PluginState};
 use plugmesh::plugin::v1::HostInfo;
 use semver::Version;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::failure::{StartError, StartFailure};
 use super::board::Incarnation;
+use super::failure::{StartError, StartFailure};
 use super::{Board, Callers, InstanceStatus, Plugin, PluginStatus, Stage};
 use crate::build::BuildError;
 use crate::config::dependency::{self, DependencyError};
-use crate::config::{Config, PluginConfig, PluginOptions, Source};
+use crate::config::{Config, PluginConfig, PluginOptions, Requirement, Source};
 use crate::identity::{Authority, HostCredentials, TrustDomain};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
 use crate::name::{InstanceId, InstanceName, PluginName};
@@ -186,7 +186,8 @@ impl Mesh {
             }
         }
         for level in &plan.levels {
-            let starts = level.iter().filter_map(|name| plugins.get(name)).map(|plugin| self.start(plugin));
+            let starts =
+                level.iter().filter_map(|name| plugins.get(name)).map(|plugin| self.start_after(plugin));
             errors.extend(futures_util::future::join_all(starts).await.into_iter().filter_map(Result::err));
         }
         errors
@@ -224,14 +225,17 @@ impl Mesh {
         };
         let mut status = PluginStatus::new(config, Stage::Running);
         status.services = names;
-        status.instances.insert(0, InstanceStatus {
-            name: instance,
-            kind: InstanceKind::InProcess,
-            state: InstanceState::Ready,
-            message: String::new(),
-            incarnation: Some(incarnation),
-            restarts: 0,
-        });
+        status.instances.insert(
+            0,
+            InstanceStatus {
+                name: instance,
+                kind: InstanceKind::InProcess,
+                state: InstanceState::Ready,
+                message: String::new(),
+                incarnation: Some(incarnation),
+                restarts: 0,
+            },
+        );
         self.board().insert(status);
     }
 
@@ -243,7 +247,11 @@ impl Mesh {
         let board = self.board().snapshot();
         let requires = |status: &&Arc<PluginStatus>| {
             status.stage == Stage::Running
-                && status.config.requires.iter().any(|required| required.plugin == *name && !required.optional)
+                && status
+                    .config
+                    .requires
+                    .iter()
+                    .any(|required| required.plugin == *name && !required.optional)
         };
         if let Some(dependent) = board.values().find(requires) {
             let why = format!("{} requires it; unload that one first", dependent.config.name);
@@ -286,7 +294,10 @@ impl Mesh {
 
     /// Runs an operation beside the calls, to its end, even when whoever asked for it goes away. `None` when the
     /// host has stopped.
-    pub async fn run<T: Send + 'static>(&self, operation: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         self.0.tasks.spawn_on(operation, &self.0.options.runtimes.control).await.ok()
     }
 
@@ -300,6 +311,24 @@ impl Mesh {
                 Ok(plugin)
             }
         }
+    }
+
+    /// Starts a plugin of a set, unless one that it requires did not start.
+    async fn start_after(&self, plugin: &Plugin) -> Result<(), LoadError> {
+        let board = self.board().snapshot();
+        let Some(status) = board.get(plugin.name()) else { return Ok(()) };
+        let is_down = |required: &&Requirement| {
+            let running = |status: &Arc<PluginStatus>| {
+                matches!(status.state(), PluginState::Ready | PluginState::Degraded)
+            };
+            !required.optional && !board.get(&required.plugin).is_some_and(running)
+        };
+        if let Some(required) = status.config.requires.iter().find(is_down) {
+            let why = format!("it requires {}, which is not running", required.plugin);
+            self.board().update(plugin.name(), |status| status.stage = Stage::Failed(why.clone()));
+            return Err(LoadError::Dependency { plugin: plugin.name().clone(), why });
+        }
+        self.start(plugin).await
     }
 
     async fn start(&self, plugin: &Plugin) -> Result<(), LoadError> {

@@ -12,7 +12,7 @@ use super::failure::StartFailure;
 use super::instance_task::{InstanceTask, Origin};
 use super::{LoadError, Mesh};
 use crate::build::build;
-use crate::config::{Balance, Endpoint, PluginConfig, Source, missing_tools};
+use crate::config::{Balance, BuildConfig, Endpoint, PluginConfig, Source, missing_tools};
 use crate::name::PluginName;
 use crate::route::{Availability, Policy, Route, RouteSettings};
 
@@ -147,8 +147,10 @@ impl Plugin {
     pub async fn drain(&self, which: impl Fn(&str, &str) -> bool, grace: Duration) -> u64 {
         let route = self.0.state.lock().await.route.clone();
         let endpoints = route.endpoints();
-        let chosen: Vec<_> =
-            endpoints.iter().filter(|endpoint| which(endpoint.name().as_str(), endpoint.id().as_str())).collect();
+        let chosen: Vec<_> = endpoints
+            .iter()
+            .filter(|endpoint| which(endpoint.name().as_str(), endpoint.id().as_str()))
+            .collect();
         for endpoint in &chosen {
             route.set_availability(endpoint, Availability::Draining);
             self.0.mesh.board().update(&self.0.name, |status| {
@@ -223,9 +225,10 @@ impl Plugin {
         })
     }
 
-    async fn build(&self, config: &crate::config::BuildConfig) -> Result<(), LoadError> {
-        let show = |line: &str| self.stage(Stage::Building(line.to_owned()));
-        build(config, show).await.map(drop).map_err(|error| {
+    async fn build(&self, config: &BuildConfig) -> Result<(), LoadError> {
+        let plugin = self.clone();
+        let show = move |line: &str| plugin.stage(Stage::Building(line.to_owned()));
+        build(config, self.0.mesh.launcher(), show).await.map(drop).map_err(|error| {
             self.stage(Stage::Failed(error.to_string()));
             LoadError::Build { plugin: self.0.name.clone(), error: Arc::new(error) }
         })

@@ -19,7 +19,9 @@ pub(super) fn reach(endpoint: &Endpoint) -> Result<Remote, StartError> {
     let plain = |address| Remote { dialer: Dialer::plain(address), certificates: None };
     let (address, tls) = match endpoint {
         Endpoint::Unix(path) => return Ok(plain(Address::unix(path))),
-        Endpoint::Plain(at) => return Ok(plain(Address::Tcp { host: at.host().to_owned(), port: at.port() })),
+        Endpoint::Plain(at) => {
+            return Ok(plain(Address::Tcp { host: at.host().to_owned(), port: at.port() }));
+        }
         Endpoint::Tls { address, tls } => (address, tls),
     };
     let peer = match &tls.check {

@@ -8,9 +8,8 @@ use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::StreamError;
-use super::http2::Stream;
 use super::send::Pump;
+use super::{CallError, Stream, StreamError};
 
 /// Body of a response, whichever lane it came through.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ enum Kind {
 struct Http2Body {
     recv: RecvStream,
     // Ends with the body: a request that nobody answers any more needs no more sending.
-    _pump: Option<Pump>,
+    pump: Option<Pump>,
     _stream: Stream,
     state: State,
 }
@@ -41,7 +40,7 @@ enum State {
 impl ResponseBody {
     pub(super) fn http2(recv: RecvStream, pump: Option<Pump>, stream: Stream) -> Self {
         let state = if recv.is_end_stream() { State::Done } else { State::Data };
-        Self(Kind::Http2(Http2Body { recv, _pump: pump, _stream: stream, state }))
+        Self(Kind::Http2(Http2Body { recv, pump, _stream: stream, state }))
     }
 
     pub(super) fn in_process(body: tonic::body::Body) -> Self {
@@ -49,10 +48,10 @@ impl ResponseBody {
     }
 }
 
-/// How a body fails: the stream did, or the service in this process gave a status.
+/// How a body fails: the call did, or the service in this process gave a status.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    Stream(StreamError),
+    Call(CallError),
     Status(Status),
 }
 
@@ -62,14 +61,14 @@ impl ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Kind::Http2(body) => body.poll_next(cx).map_err(BodyError::Stream),
+            Kind::Http2(body) => body.poll_next(cx).map_err(BodyError::Call),
             Kind::InProcess(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Status),
         }
     }
 }
 
 impl Http2Body {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         if self.state == State::Data {
             match ready!(self.recv.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -94,12 +93,15 @@ impl Http2Body {
         Poll::Ready(None)
     }
 
-    fn fail(&mut self, error: h2::Error) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn fail(&mut self, error: h2::Error) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         self.state = State::Done;
+        if let Some(failure) = self.pump.as_ref().and_then(Pump::failure) {
+            return Poll::Ready(Some(Err(failure)));
+        }
         match error.reason() {
             // A server that has answered and does not want the rest of the request says so with NO_ERROR.
             Some(Reason::NO_ERROR) if error.is_reset() => Poll::Ready(None),
-            _ => Poll::Ready(Some(Err(error.into()))),
+            _ => Poll::Ready(Some(Err(StreamError::from(error).into()))),
         }
     }
 }
@@ -110,7 +112,8 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.get_mut().poll_next(cx).map_err(|error| match error {
-            BodyError::Stream(error) => Status::new(error.code(), error.to_string()),
+            BodyError::Call(CallError::Stream(error)) => Status::new(error.code(), error.to_string()),
+            BodyError::Call(error) => Status::from_error(Box::new(error)),
             BodyError::Status(status) => status,
         })
     }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+
+use super::batch::Batched;
 
 /// Window of one stream, in bytes: what an endpoint may send ahead of a reader that stands still.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
@@ -41,7 +44,8 @@ impl Default for Settings {
 /// One HTTP/2 connection. When the last handle is gone it closes, after the streams on it have ended.
 pub struct Connection {
     sender: SendRequest<Bytes>,
-    streams: AtomicUsize,
+    streams: Arc<AtomicUsize>,
+    leaving: AtomicBool,
     closed: watch::Receiver<Option<Closed>>,
     scheme: Scheme,
     authority: Authority,
@@ -108,15 +112,18 @@ impl Connection {
             .map_err(|error| Closed::from(&error))?;
         let (announce, closed) = watch::channel(None);
         let mut ending = Ending { announce, on_close: Some(on_close), reason: None };
+        let streams = Arc::new(AtomicUsize::new(0));
+        let batched = Batched::new(connection, streams.clone());
         let driver = tasks.spawn(async move {
-            ending.because(match connection.await {
+            ending.because(match batched.await {
                 Ok(()) => Closed::because("the peer closed it"),
                 Err(error) => Closed::from(&error),
             });
         });
         Ok(Arc::new(Self {
             sender,
-            streams: AtomicUsize::new(0),
+            streams,
+            leaving: AtomicBool::new(false),
             closed,
             scheme,
             authority: Authority::from_static("localhost"),
@@ -129,9 +136,15 @@ impl Connection {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Whether it can take no more calls.
+    /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         self.closed.borrow().is_some()
+    }
+
+    /// Whether it may take more calls, as far as is known: a peer that wants to leave is found out by
+    /// [`Self::stream`].
+    pub(super) fn is_usable(&self) -> bool {
+        !self.leaving.load(Ordering::Relaxed) && !self.is_closed()
     }
 
     /// Waits until it is closed, and says why.
@@ -146,17 +159,20 @@ impl Connection {
         self.driver.abort();
     }
 
-    pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.sender.clone()
-    }
-
-    pub(super) fn origin(&self) -> (Scheme, Authority) {
-        (self.scheme.clone(), self.authority.clone())
-    }
-
-    pub(super) fn enter(self: &Arc<Self>) -> Stream {
+    /// A place for one call; `None` when the peer has asked for no more (GOAWAY) or the connection is over.
+    pub(super) fn stream(self: &Arc<Self>) -> Option<Stream> {
+        let mut sender = self.sender.clone();
+        // A fresh handle never waits for a place; what it tells is whether the connection takes calls.
+        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            self.leaving.store(true, Ordering::Relaxed);
+            return None;
+        }
         self.streams.fetch_add(1, Ordering::Relaxed);
-        Stream(self.clone())
+        Some(Stream { connection: self.clone(), sender })
+    }
+
+    fn origin(&self) -> (Scheme, Authority) {
+        (self.scheme.clone(), self.authority.clone())
     }
 }
 
@@ -183,12 +199,26 @@ impl<F: FnOnce()> Drop for Ending<F> {
     }
 }
 
-/// Proof that a call is on the connection: keeps it open and counted.
-#[derive(Debug)]
-pub(super) struct Stream(Arc<Connection>);
+/// A place for one call on a connection: keeps it open and counted.
+pub struct Stream {
+    connection: Arc<Connection>,
+    pub(super) sender: SendRequest<Bytes>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt(f)
+    }
+}
+
+impl Stream {
+    pub(super) fn origin(&self) -> (Scheme, Authority) {
+        self.connection.origin()
+    }
+}
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

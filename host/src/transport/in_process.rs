@@ -58,7 +58,9 @@ impl InProcess {
     /// The one that answers calls to `path`.
     pub(super) fn service(&self, path: &str) -> Option<Called> {
         let (_, service) = self.0.iter().find(|(name, _)| {
-            path.strip_prefix('/').and_then(|path| path.strip_prefix(name)).is_some_and(|rest| rest.starts_with('/'))
+            path.strip_prefix('/')
+                .and_then(|path| path.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with('/'))
         })?;
         Some(Called(service.clone()))
     }

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::send::send;
-use super::{CallError, Connection, InProcess, Pool, ResponseBody};
+use super::{CallError, InProcess, Pool, ResponseBody, Stream};
 use crate::BoxError;
 
 /// What a call is sent through. The seam behind which another transport can be added.
@@ -22,8 +22,8 @@ pub enum Lane {
 /// A way to send one request now.
 #[derive(Debug)]
 pub enum Slot {
-    /// An open connection.
-    Http2(Arc<Connection>),
+    /// A place on a connection.
+    Http2(Stream),
     /// Services in this process.
     InProcess(Arc<InProcess>),
 }
@@ -32,8 +32,18 @@ impl Lane {
     /// The way to send one request now; `None` when there is no connection.
     pub fn slot(&self) -> Option<Slot> {
         match self {
-            Self::Http2(pool) => pool.pick().map(Slot::Http2),
+            Self::Http2(pool) => pool.stream().map(Slot::Http2),
             Self::InProcess(service) => Some(Slot::InProcess(service.clone())),
+        }
+    }
+}
+
+impl Lane {
+    /// Connects again when no connection takes calls. Whether there is one now.
+    pub async fn reconnect(&self) -> bool {
+        match self {
+            Self::Http2(pool) => pool.connect(None).await.is_ok(),
+            Self::InProcess(_) => true,
         }
     }
 }
@@ -50,7 +60,7 @@ impl Slot {
         B::Error: Into<BoxError>,
     {
         match self {
-            Self::Http2(connection) => send(&connection, request).await,
+            Self::Http2(stream) => send(stream, request).await,
             Self::InProcess(services) => match services.service(request.uri().path()) {
                 Some(service) => service.send(request).await,
                 None => Err(CallError::NotConnected),

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwapOption;
 use http::uri::Scheme;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
 
-use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings};
+use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings, Stream};
 
 /// Calls on every connection of an endpoint at which one more connection is opened. tonic's and hyper's servers
 /// admit 200 streams on a connection; at half of that one connection is no longer idle enough to wait for.
@@ -26,6 +26,7 @@ struct Shared {
     // Taken by index, never reordered: an empty slot is one that may be dialled.
     slots: Box<[ArcSwapOption<Connection>]>,
     growing: AtomicBool,
+    connecting: Mutex<()>,
     live: watch::Sender<usize>,
     runtime: Handle,
     tasks: TaskTracker,
@@ -69,6 +70,7 @@ impl Pool {
             settings,
             slots,
             growing: AtomicBool::new(false),
+            connecting: Mutex::new(()),
             live,
             runtime,
             tasks,
@@ -92,27 +94,39 @@ impl Pool {
         let _ = live.wait_for(|live| *live == 0).await;
     }
 
-    /// Opens the first connection, unless one is open, on `opened` when somebody has connected already.
+    /// Opens a connection, unless one takes calls, on `opened` when somebody has connected already. Those who
+    /// ask at the same time share one attempt.
     ///
     /// # Errors
     /// Nobody listens there, or it is not HTTP/2. A peer that answers garbage is found out by the first call.
     pub async fn connect(&self, opened: Option<Opened>) -> Result<(), ConnectError> {
-        if self.pick().is_some() {
+        let _connecting = self.0.connecting.lock().await;
+        if self.stream().is_some() {
             return Ok(());
         }
+        let index = self.0.slots.iter().position(|slot| !is_usable(slot)).unwrap_or(0);
         let shared = self.0.clone();
         // On the runtime where the connection will live: its descriptor belongs to that runtime's poller.
-        let connecting = async move { shared.open(0, opened).await };
+        let connecting = async move { shared.open(index, opened).await };
         let connected = self.0.tasks.spawn_on(connecting, &self.0.runtime);
         connected.await.map_err(|_| ConnectError::Stopped)?
     }
 
-    /// The open connection with the fewest calls on it.
-    pub fn pick(&self) -> Option<Arc<Connection>> {
+    /// A place for one call on the connection with the fewest; `None` when no connection takes calls.
+    pub fn stream(&self) -> Option<Stream> {
+        loop {
+            // Ends: one that gives no stream is not usable any more.
+            if let Some(stream) = self.pick()?.stream() {
+                return Some(stream);
+            }
+        }
+    }
+
+    fn pick(&self) -> Option<Arc<Connection>> {
         let mut best: Option<(usize, Arc<Connection>)> = None;
         let mut free = None;
         for (index, slot) in self.0.slots.iter().enumerate() {
-            let Some(connection) = slot.load_full().filter(|connection| !connection.is_closed()) else {
+            let Some(connection) = slot.load_full().filter(|connection| connection.is_usable()) else {
                 free = free.or(Some(index));
                 continue;
             };
@@ -160,6 +174,10 @@ impl Pool {
             &self.0.runtime,
         );
     }
+}
+
+fn is_usable(slot: &ArcSwapOption<Connection>) -> bool {
+    slot.load().as_ref().is_some_and(|connection| connection.is_usable())
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,12 +10,12 @@ use h2::SendStream;
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
 
-use super::{CallError, Connection, ResponseBody, StreamError};
+use super::{CallError, ResponseBody, Stream, StreamError};
 use crate::BoxError;
 
 /// Sends `request` and waits for the head of the response. Dropping the future resets the stream.
 pub(super) async fn send<B>(
-    connection: &Arc<Connection>,
+    mut stream: Stream,
     request: Request<B>,
 ) -> Result<Response<ResponseBody>, CallError>
 where
@@ -23,12 +23,11 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut head, body) = request.into_parts();
-    head.uri = absolute(connection, head.uri);
+    head.uri = absolute(&stream, head.uri);
     head.version = Version::HTTP_2;
-    let stream = connection.enter();
     let ended = body.is_end_stream();
-    let (response, sink) = connection
-        .sender()
+    let (response, sink) = stream
+        .sender
         .send_request(Request::from_parts(head, ()), ended)
         // Whatever the reason, no frame was sent: another connection may do better.
         .map_err(|_| CallError::NotConnected)?;
@@ -38,6 +37,7 @@ where
         std::future::poll_fn(|cx| {
             // The request goes first: most are sent whole before the first wait.
             if let Poll::Ready(Err(error)) = upload.poll(cx) {
+                upload.sink.send_reset(h2::Reason::CANCEL);
                 return Poll::Ready(Err(error));
             }
             response.as_mut().poll(cx).map_err(|error| StreamError::from(error).into())
@@ -52,8 +52,8 @@ where
 }
 
 /// HTTP/2 wants scheme and authority, a generated client gives a path only.
-fn absolute(connection: &Connection, uri: Uri) -> Uri {
-    let (scheme, authority) = connection.origin();
+fn absolute(stream: &Stream, uri: Uri) -> Uri {
+    let (scheme, authority) = stream.origin();
     let mut parts = uri.into_parts();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority);
@@ -69,6 +69,8 @@ struct Upload<B> {
     body: B,
     sink: SendStream<Bytes>,
     held: Option<Bytes>,
+    /// Whether any data has gone into the stream.
+    begun: bool,
     done: bool,
 }
 
@@ -83,15 +85,19 @@ where
     B::Error: Into<BoxError>,
 {
     fn new(body: B, sink: SendStream<Bytes>, done: bool) -> Self {
-        Self { body, sink, held: None, done }
+        Self { body, sink, held: None, begun: false, done }
     }
 
     /// Ready when nothing is left to send. An error is the request's own: those of the stream show in the
     /// response.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         while !self.done {
-            // The body is read only when what it gave before can leave: this is the back pressure.
-            if self.held.as_ref().is_some_and(|data| !data.is_empty())
+            // The body is read only when what it gave before can leave: this is the back pressure. The first
+            // data does not wait: a new stream has no window before the connection's task has opened it, and
+            // a unary request that waited for that would leave as two writes, with a switch to that task and
+            // back between them.
+            if self.begun
+                && self.held.as_ref().is_some_and(|data| !data.is_empty())
                 && ready!(self.poll_window(cx)).is_err()
             {
                 break;
@@ -107,7 +113,6 @@ where
                     break;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.sink.send_reset(h2::Reason::CANCEL);
                     self.done = true;
                     return Poll::Ready(Err(error));
                 }
@@ -164,13 +169,17 @@ where
 
     /// A stream that takes nothing any more has been reset, which the response tells.
     fn send(&mut self, data: Bytes, end: bool) {
+        self.begun = true;
         let _ = self.sink.send_data(data, end);
     }
 }
 
 /// The task that goes on sending a request whose response has begun. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Pump(tokio::task::AbortHandle);
+pub(super) struct Pump {
+    task: tokio::task::AbortHandle,
+    failure: Arc<Mutex<Option<CallError>>>,
+}
 
 impl Pump {
     fn spawn<B>(mut upload: Upload<B>) -> Self
@@ -178,16 +187,26 @@ impl Pump {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
+        let failure = Arc::new(Mutex::new(None));
+        let told = failure.clone();
         let task = tokio::spawn(async move {
-            // An error of the request resets the stream, and so reaches the caller through the response.
-            let _ = std::future::poll_fn(|cx| upload.poll(cx)).await;
+            if let Err(error) = std::future::poll_fn(|cx| upload.poll(cx)).await {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // Only now: whoever reads the response must find the reason when the stream ends.
+                upload.sink.send_reset(h2::Reason::CANCEL);
+            }
         });
-        Self(task.abort_handle())
+        Self { task: task.abort_handle(), failure }
+    }
+
+    /// Why the request failed, if it did.
+    pub(super) fn failure(&self) -> Option<CallError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }

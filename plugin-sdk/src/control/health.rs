@@ -41,7 +41,9 @@ impl Health {
     }
 
     pub(crate) fn set(&self, service: &str, serving: bool) {
-        if self.services.get().is_some_and(|services| !services.iter().any(|known| known == service)) {
+        let knows =
+            |services: &Vec<String>| service.is_empty() || services.iter().any(|known| known == service);
+        if self.services.get().is_some_and(|services| !knows(services)) {
             return;
         }
         self.state.send_if_modified(|state| {
@@ -78,9 +80,17 @@ impl Health {
             || self.services.get().is_some_and(|services| services.iter().any(|known| known == service));
         match state.stage {
             _ if !known => ServingStatus::ServiceUnknown,
-            Stage::Serving if !state.unwell.contains(service) => ServingStatus::Serving,
+            Stage::Serving if !self.is_unwell(state, service) => ServingStatus::Serving,
             Stage::Serving | Stage::NotServing | Stage::Ended => ServingStatus::NotServing,
         }
+    }
+
+    /// The plugin as a whole is what hosts route by: it is unwell when it said so, and when all its services
+    /// are.
+    fn is_unwell(&self, state: &State, service: &str) -> bool {
+        let services = self.services.get().map(Vec::as_slice).unwrap_or_default();
+        let all = || !services.is_empty() && services.iter().all(|service| state.unwell.contains(service));
+        state.unwell.contains("") || state.unwell.contains(service) || (service.is_empty() && all())
     }
 
     fn updates(&self, service: String) -> impl Stream<Item = Result<HealthCheckResponse, Status>> + use<> {
@@ -147,6 +157,22 @@ mod tests {
         health.end();
         assert_eq!(next().await, Some(ServingStatus::NotServing));
         assert_eq!(next().await, None);
+    }
+
+    #[test]
+    fn the_plugin_is_unwell_when_it_says_so_or_when_all_its_services_are() {
+        let health = Health::default();
+        health.know(vec!["a.B".into(), "a.C".into()]);
+        let status = |service| health.status(&health.state.borrow(), service);
+        health.set("a.B", false);
+        assert_eq!(status(""), ServingStatus::Serving);
+        health.set("a.C", false);
+        assert_eq!(status(""), ServingStatus::NotServing);
+        health.set("a.B", true);
+        assert_eq!(status(""), ServingStatus::Serving);
+        health.set("", false);
+        assert_eq!(status(""), ServingStatus::NotServing);
+        assert_eq!(status("a.B"), ServingStatus::NotServing);
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::config::dependency::{self, DependencyError};
 use crate::config::{
-    Config, ConfigError, Found, Manifest, PluginConfig, PluginOptions, ProcessConfig, Program, Source, find_program,
-    missing_tools,
+    Config, ConfigError, Found, Manifest, PluginConfig, PluginOptions, ProcessConfig, Program, Source,
+    find_program, missing_tools,
 };
 use crate::launch::diagnose::{Diagnosis, inspect};
 use crate::name::PluginName;
@@ -111,7 +111,8 @@ fn unreadable(file: &Path, error: &ConfigError) -> Report {
 }
 
 fn look(file: &Path, plugin: &PluginConfig, first: Option<PathBuf>, path: &OsStr) -> Report {
-    let mut report = Report { name: plugin.name.to_string(), manifest: file.to_owned(), findings: Vec::new() };
+    let mut report =
+        Report { name: plugin.name.to_string(), manifest: file.to_owned(), findings: Vec::new() };
     match first {
         None => report.add("manifest", Verdict::Fine, "can be read", None),
         Some(other) => {

@@ -215,11 +215,12 @@ impl Descriptors {
 
     /// A symbol that both sets define, differently.
     pub(super) fn clash_with<'a>(&'a self, other: &Self) -> Option<&'a str> {
-        let differs = |(name, ours): &(&'a Box<str>, &Symbol)| {
-            other.symbols.get(*name).is_some_and(|theirs| theirs.fingerprint != ours.fingerprint)
+        let differs = |name: &str, ours: &Symbol| {
+            other.symbols.get(name).is_some_and(|theirs| theirs.fingerprint != ours.fingerprint)
         };
+        let clashes = self.symbols.iter().filter(|(name, ours)| differs(name, ours));
         // The first by name, so that the same clash is always named the same way.
-        self.symbols.iter().filter(differs).map(|(name, _)| &**name).min()
+        clashes.map(|(name, _)| &**name).min()
     }
 
     /// A file and what it imports, as far as `max_bytes` allow; the file itself always.

@@ -37,9 +37,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// The head of a call, in HPACK literals.
 fn head() -> Vec<u8> {
+    head_to("localhost")
+}
+
+fn head_to(authority: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     for (index, value) in
-        [(&[0x04][..], "/demo.v1.Echo/Say"), (&[0x01], "localhost"), (&[0x0f, 0x10], "application/grpc")]
+        [(&[0x04][..], "/demo.v1.Echo/Say"), (&[0x01], authority), (&[0x0f, 0x10], "application/grpc")]
     {
         block.extend(index);
         block.push(value.len() as u8);
@@ -101,8 +105,7 @@ async fn resets_of_young_calls_end_the_connection() {
 
 #[tokio::test]
 async fn resets_of_calls_under_way_are_counted_too() {
-    let mut limits = Limits::default();
-    limits.max_resets = 5;
+    let limits = Limits { max_resets: 5, ..Limits::default() };
     let (called, mut calls) = tokio::sync::mpsc::channel(1);
     let upstream = upstream(move |_| {
         let called = called.clone();
@@ -198,8 +201,7 @@ async fn a_connection_with_a_call_is_not_idle() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so() {
-    let mut limits = Limits::default();
-    limits.max_connections = 1;
+    let limits = Limits { max_connections: 1, ..Limits::default() };
     let running = start(upstream(echo), limits).await;
     let first = running.client().await;
     assert_eq!(call(&first, say().body(()).unwrap(), message(1)).await.status().code(), Code::Ok);
@@ -249,7 +251,7 @@ async fn stalled_readers_stop_what_is_pulled_for_them() {
     }
     until_quiet().await;
     let stalled = pulled.load(Ordering::Relaxed);
-    assert!(stalled >= 100 * 64 << 10, "only {stalled} bytes were pulled");
+    assert!(stalled >= 100 * (64 << 10), "only {stalled} bytes were pulled");
     assert!(stalled <= 16 << 20, "{stalled} bytes were pulled for clients that do not read");
 }
 
@@ -267,7 +269,7 @@ async fn a_reader_with_a_closed_window_does_not_stall_its_neighbours() {
     }
     until_quiet().await;
     let before = pulled.load(Ordering::Relaxed);
-    assert!(before <= 100 * (64 + 64 + 32) << 10, "{before} bytes were pulled");
+    assert!(before <= 100 * ((64 + 64 + 32) << 10), "{before} bytes were pulled");
     let one = held.last_mut().unwrap().body_mut();
     for _ in 0..100 {
         let piece = one.data().await.unwrap().unwrap();
@@ -298,6 +300,44 @@ async fn requests_that_nobody_reads_do_not_stall_their_neighbours() {
     until_quiet().await;
     let answer = call(&client, say().body(()).unwrap(), message(100_000)).await;
     assert_eq!(answer.data.len(), 100_005);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pings_waits_for_its_answers_to_be_read() {
+    const PING: u8 = 6;
+    let running = start(silent(), Limits::default()).await;
+    let mut io = raw(&running, &[]).await;
+    let pings = frame(PING, 0, 0, &[0; 8]).repeat(1000);
+    for _ in 0..10_000 {
+        // Time passes only when nobody can go on.
+        if timeout(Duration::from_secs(1), io.write_all(&pings)).await.is_err() {
+            return;
+        }
+    }
+    panic!("170 MB of pings were taken without one answer being read");
+}
+
+/// As the C core, and what is built on it, sends over Unix sockets.
+#[tokio::test]
+async fn an_authority_that_is_a_path_is_taken() {
+    const END_STREAM: u8 = 1;
+    let running = start(upstream(echo), Limits::default()).await;
+    for authority in ["run%2Fhost.sock", "/run/host.sock"] {
+        let mut io = raw(&running, &[]).await;
+        io.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head_to(authority))).await.unwrap();
+        let answer = async {
+            loop {
+                let mut header = [0; 9];
+                io.read_exact(&mut header).await.unwrap();
+                let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+                io.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                if header[8] == 1 {
+                    return header[3];
+                }
+            }
+        };
+        assert_eq!(timeout(PATIENCE, answer).await.unwrap(), HEADERS, "{authority}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::identity::Current;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -137,7 +138,10 @@ async fn with_tcp() -> (Running, Ca, std::net::SocketAddr, std::net::SocketAddr,
     let ca = Ca::new();
     let tls = Arc::new(ArcSwap::from_pointee(ca.server()));
     let any = "127.0.0.1:0".parse().unwrap();
-    let listen = vec![Listen::Tls { address: any, tls: tls.clone() }, Listen::InsecureTcp { address: any }];
+    let listen = vec![
+        Listen::Tls { address: any, tls: Current::over(tls.clone()) },
+        Listen::InsecureTcp { address: any },
+    ];
     let known = Arc::default();
     let running = start_with(upstream(echo), Limits::default(), listen, Some(admin()), known).await;
     let (Address::Tls(secure), Address::InsecureTcp(plain)) =

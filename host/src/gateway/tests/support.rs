@@ -147,7 +147,11 @@ pub(super) async fn echo(request: Request<RequestBody>) -> Result<Response<MockB
     let frames = http_body_util::BodyDataStream::new(body);
     let frames = futures_util::StreamExt::map(frames, |data| data.map(Frame::data));
     let end = futures_util::stream::iter([Ok(Frame::trailers(trailers))]);
-    Ok(response(StreamBody::new(futures_util::StreamExt::chain(frames, end)).boxed_unsync()))
+    let mut response = response(StreamBody::new(futures_util::StreamExt::chain(frames, end)).boxed_unsync());
+    if let Some(encoding) = head.headers.get("grpc-encoding") {
+        response.headers_mut().insert("grpc-encoding", encoding.clone());
+    }
+    Ok(response)
 }
 
 pub(super) fn response(body: MockBody) -> Response<MockBody> {

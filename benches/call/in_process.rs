@@ -1,0 +1,71 @@
+//! A call that stays in the process.
+
+use std::time::Instant;
+
+use plugmesh_benches::BoxError;
+use plugmesh_benches::args::Span;
+use plugmesh_benches::cell::{Metric, Sample};
+use plugmesh_benches::echo::EchoRequest;
+use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
+use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
+use plugmesh_host::transport::InProcess;
+use serde::{Deserialize, Serialize};
+use tonic::client::GrpcService;
+use tonic::codegen::{Body, Bytes, StdError};
+
+use crate::mesh::Mesh;
+use crate::server::Echo;
+
+/// Calls between two looks at the clock.
+const BATCH: u32 = 256;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) mesh: bool,
+    pub(crate) payload: usize,
+    pub(crate) span: Span,
+}
+
+/// Calls through the mesh, or a generated client on its own generated server.
+pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
+    let server = EchoServiceServer::new(Echo);
+    if spec.mesh {
+        let mesh = Mesh::new()?;
+        mesh.take(InProcess::new(server));
+        calls(EchoServiceClient::new(mesh.channel()), spec).await
+    } else {
+        calls(EchoServiceClient::new(server), spec).await
+    }
+}
+
+async fn calls<T>(mut client: EchoServiceClient<T>, spec: Spec) -> Result<Sample, BoxError>
+where
+    T: GrpcService<tonic::body::Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as Body>::Error: Into<StdError> + Send,
+{
+    let payload = vec![7; spec.payload];
+    let (mut calls, mut measured) = (0u32, None);
+    let start = Instant::now();
+    loop {
+        for _ in 0..BATCH {
+            let answer = client.echo(EchoRequest { payload: payload.clone() }).await?;
+            if answer.into_inner().payload != payload {
+                return Err("the answer is not what was sent".into());
+            }
+        }
+        match measured {
+            None if start.elapsed() >= spec.span.warm_up => measured = Some(Instant::now()),
+            None => {}
+            Some(since) => {
+                calls += BATCH;
+                let elapsed = since.elapsed();
+                if elapsed >= spec.span.measured {
+                    let micros = elapsed.as_nanos() as f64 / 1e3 / f64::from(calls);
+                    return Ok(Sample::from([(Metric::Call, micros)]));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a call costs: through the mesh, through a plain tonic client, through the gateway and its peers, and without
+//! leaving the process. `docs/performance.md` says how to read it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to the terminal")]
+
+mod cells;
+mod client;
+mod cold_start;
+mod gateway;
+mod hop;
+mod in_process;
+mod memory;
+mod mesh;
+mod place;
+mod plain;
+mod role;
+mod server;
+mod targets;
+
+use std::process::ExitCode;
+
+use plugmesh_benches::args::{Args, Parsed};
+use plugmesh_benches::cell::{Cell, Results};
+use plugmesh_benches::{BoxError, process, report};
+
+fn main() -> ExitCode {
+    let result = match process::enter::<role::Role>() {
+        Ok(Some(role)) => role.run().map(|()| ExitCode::SUCCESS),
+        Ok(None) => benchmark(),
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("call: {}", chain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+fn benchmark() -> Result<ExitCode, BoxError> {
+    let args = match Args::parse("call", std::env::args().skip(1))? {
+        Parsed::Run(args) => args,
+        Parsed::Say(text) => {
+            println!("{text}");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let targets = targets::targets();
+    let needed = |cell: &Cell| !args.check || targets.iter().any(|t| t.cells().contains(&cell.name.as_str()));
+    let smoke = |cell: &Cell| !args.quick || !args.only.is_empty() || cells::is_smoke(&cell.name);
+    let mut cells = cells::all();
+    cells.retain(|cell| args.wants(&cell.name) && needed(cell) && smoke(cell));
+    if args.list {
+        cells.iter().for_each(|cell| println!("{}", cell.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rounds = if args.quick { 1 } else { args.rounds };
+    let results = Results::measure(&cells, rounds, args.span());
+    if args.json {
+        report::print_json(&cells, &results);
+    } else if !args.check {
+        report::print_table(&cells, &results);
+    }
+    if args.check {
+        return Ok(ExitCode::from(report::print_targets(&targets, &results)));
+    }
+    Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

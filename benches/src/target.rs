@@ -1,0 +1,87 @@
+//! What must be reached.
+
+use crate::cell::{Metric, Results};
+use crate::stats::Spread;
+
+/// A figure with its bound.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What it is about, for people.
+    pub what: String,
+    /// The figure.
+    pub figure: Figure,
+    /// The bound.
+    pub bound: Bound,
+}
+
+/// Where a figure comes from.
+#[derive(Clone, Debug)]
+pub enum Figure {
+    /// A metric of a cell itself.
+    Of(String, Metric),
+    /// The median, over the rounds, of the ratio of one cell's metric to another's.
+    Ratio {
+        /// The cell.
+        cell: String,
+        /// The cell it is compared with.
+        reference: String,
+        /// What is compared.
+        metric: Metric,
+    },
+}
+
+/// What a figure must be.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// This or less.
+    AtMost(f64),
+    /// This or more.
+    AtLeast(f64),
+}
+
+/// What became of a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Reached.
+    Reached(Spread),
+    /// Measured, and short of the bound.
+    Short(Spread),
+    /// Not measured.
+    Unmeasured,
+}
+
+impl Bound {
+    fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => figure <= bound,
+            Self::AtLeast(bound) => figure >= bound,
+        }
+    }
+}
+
+impl Target {
+    /// Names of the cells that it needs.
+    pub fn cells(&self) -> Vec<&str> {
+        match &self.figure {
+            Figure::Of(cell, _) => vec![cell],
+            Figure::Ratio { cell, reference, .. } => vec![cell, reference],
+        }
+    }
+
+    /// Compares what was measured with the bound.
+    pub fn judge(&self, results: &Results) -> Verdict {
+        let spread = match &self.figure {
+            Figure::Of(cell, metric) => {
+                Spread::of(results.figures(cell, *metric).into_iter().flatten().collect())
+            }
+            Figure::Ratio { cell, reference, metric } => {
+                Spread::of_ratios(&results.figures(cell, *metric), &results.figures(reference, *metric))
+            }
+        };
+        match spread {
+            None => Verdict::Unmeasured,
+            Some(spread) if self.bound.holds(spread.median) => Verdict::Reached(spread),
+            Some(spread) => Verdict::Short(spread),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Calls over instances, by counts, through the library.
+
+use futures_util::{StreamExt, stream};
+use plugmesh_host::Host;
+use plugmesh_host::config::Config;
+use plugmesh_tests::PluginDir;
+use plugmesh_tests::calculator::AddRequest;
+use plugmesh_tests::calculator::calculator_service_client::CalculatorServiceClient;
+use plugmesh_tests::probe::probe_service_client::ProbeServiceClient;
+
+use crate::calls::echo;
+
+/// A host in this process, with one plugin.
+pub(crate) struct Linked {
+    pub(crate) host: Host,
+    _home: tempfile::TempDir,
+}
+
+pub(crate) async fn linked(
+    plugin: PluginDir,
+    describe: impl FnOnce(plugmesh_host::HostBuilder) -> plugmesh_host::HostBuilder,
+) -> Linked {
+    let home = tempfile::Builder::new().prefix("pm-").tempdir_in("/tmp").unwrap();
+    plugin.write(&home.path().join("plugins"));
+    std::fs::create_dir(home.path().join("run")).unwrap();
+    let config = Config { run_dir: Some(home.path().join("run")), ..Config::default() };
+    let builder = Host::builder().config(config).plugins_in(home.path().join("plugins"));
+    let (host, problems) = describe(builder).start_with_problems().await.unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    Linked { host, _home: home }
+}
+
+impl Linked {
+    /// Calls that each instance has had.
+    fn counts(&self) -> Vec<u64> {
+        self.host.plugins()[0].instances.iter().map(|instance| instance.calls).collect()
+    }
+}
+
+async fn even(policy: &str) {
+    const CALLS: u64 = 30_000;
+    let linked = linked(PluginDir::calculator(3).line(&format!("balance: {policy}")), |host| host).await;
+    let client = linked.host.client(CalculatorServiceClient::new);
+    let calls = stream::iter(0..CALLS).map(|_| {
+        let mut client = client.clone();
+        async move { client.add(AddRequest { a: 1.0, b: 1.0 }).await.unwrap() }
+    });
+    calls.buffer_unordered(32).for_each(|_| async {}).await;
+    let counts = linked.counts();
+    assert_eq!(counts.iter().sum::<u64>(), CALLS);
+    let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+    assert!((most - least) * 100 <= CALLS / 3 * 5, "{policy}: {counts:?}");
+}
+
+#[tokio::test]
+async fn round_robin_is_even() {
+    even("round_robin").await;
+}
+
+#[tokio::test]
+async fn least_request_is_even_over_equals() {
+    even("least_request").await;
+}
+
+/// Share of the calls, in percent, that an instance gets that takes ten times as long as the two others.
+async fn share_of_the_slow(policy: &str) -> f64 {
+    const CALLS: usize = 3_000;
+    let plugin = PluginDir::probe(3).env("PROBE_SLOW", "1:200").line(&format!("balance: {policy}"));
+    let linked = linked(plugin, |host| host).await;
+    let client = linked.host.client(ProbeServiceClient::new);
+    let calls = stream::iter(0..CALLS).map(|_| {
+        let mut client = client.clone();
+        async move { client.echo(echo("", 20)).await.unwrap() }
+    });
+    calls.buffer_unordered(24).for_each(|_| async {}).await;
+    linked.counts()[1] as f64 * 100.0 / CALLS as f64
+}
+
+#[tokio::test]
+async fn least_request_moves_calls_off_a_slow_instance() {
+    let share = share_of_the_slow("least_request").await;
+    // A third would be its even share; at least 80 % of that has gone elsewhere.
+    assert!(share <= 100.0 / 3.0 * 0.2, "{share} %");
+}
+
+#[tokio::test]
+async fn round_robin_does_not() {
+    let share = share_of_the_slow("round_robin").await;
+    assert!((share - 100.0 / 3.0).abs() < 1.0, "{share} %");
+}
