@@ -9,9 +9,20 @@ mod health;
 mod phases;
 
 pub use describe::{DescribeError, Description, describe};
+pub(crate) use handshake::is_transport;
 pub use handshake::{Dependency, HandshakeError, Hello, Introduction, Refusal, Tier, handshake};
 pub use health::{Health, HealthError, HealthWatch};
 pub use phases::{PhaseError, Phases};
+
+/// Whether this can be the full name of a service: identifiers of protobuf, with dots between.
+pub(crate) fn is_service_name(name: &str) -> bool {
+    let is_identifier = |part: &str| {
+        !part.starts_with(|c: char| c.is_ascii_digit())
+            && !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    name.split('.').all(is_identifier)
+}
 
 /// Services by which the mesh controls a plugin, or which every server has: never routed to a plugin.
 pub fn is_control_service(service: &str) -> bool {

@@ -10,7 +10,8 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::is_control_service;
+use super::handshake::code_name;
+use super::{is_control_service, is_service_name};
 use crate::route::Endpoint;
 
 /// Services of one plugin at most.
@@ -39,10 +40,10 @@ pub enum DescribeError {
     #[error("it has no server reflection; name its services in the manifest")]
     Absent,
     /// It broke off.
-    #[error("server reflection failed: {}", .0.message())]
+    #[error("server reflection failed: {}: {}", code_name(.0.code()), .0.message())]
     Failed(#[source] Box<Status>),
     /// It takes too long.
-    #[error("server reflection did not end within {0:?}")]
+    #[error("server reflection did not end within {0:?}; name its services in the manifest")]
     Timeout(Duration),
     /// It offers more than fits.
     #[error("it describes more than {0}")]
@@ -100,7 +101,8 @@ async fn walk(reflection: &mut impl Reflection, services: &[String]) -> Result<D
     if found.services.is_empty() {
         for answer in reflection.ask(vec![Question::List]).await.map_err(failed)? {
             if let Answer::Services(services) = answer {
-                found.services.extend(services.into_iter().filter(|service| !is_control_service(service)));
+                let callable = |name: &String| is_service_name(name) && !is_control_service(name);
+                found.services.extend(services.into_iter().filter(callable));
             }
         }
     }

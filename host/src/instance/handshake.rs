@@ -14,9 +14,10 @@ use plugmesh::{MAX_HANDSHAKE_BYTES, PLUGIN_CONTRACT};
 use semver::{Version, VersionReq};
 use tonic::{Code, Status};
 
-use super::is_control_service;
+use super::{is_control_service, is_service_name};
 use crate::name::PluginName;
 use crate::route::Endpoint;
+use crate::transport::{CallError, StreamError};
 
 /// Versions of the plugin contract that this host speaks.
 const VERSIONS: [u32; 1] = [1];
@@ -110,11 +111,14 @@ pub struct Dependency {
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// No answer in time.
-    #[error("it accepts connections but did not answer the handshake within {0:?}")]
+    #[error(
+        "it accepts connections but did not answer the handshake within {0:?}; look at its log, or raise \
+         start_timeout if it needs longer"
+    )]
     Timeout(Duration),
-    /// The peer talks, but not gRPC.
-    #[error("it accepts connections but does not speak gRPC over HTTP/2 ({0})")]
-    NotGrpc(String),
+    /// The connection or the stream ended without an answer.
+    #[error("the handshake broke off: {0}")]
+    Broken(String),
     /// The plugin answered with an error.
     #[error("it refused the handshake: {}: {}", code_name(.0.code()), .0.message())]
     Refused(#[source] Arc<Status>),
@@ -153,7 +157,9 @@ pub enum Refusal {
         problem: String,
     },
     /// It needs something that this host does not have.
-    #[error("it requires the capability {0:?}, which this host does not know")]
+    #[error(
+        "it requires the capability {0:?}, which this host does not know; use a newer host, or a plugin without"
+    )]
     Capability(String),
     /// Some field is larger than the contract allows.
     #[error("{what} is larger than the contract allows ({found} over {allowed})")]
@@ -165,6 +171,9 @@ pub enum Refusal {
         /// How large it may be.
         allowed: usize,
     },
+    /// A name that is no service's.
+    #[error("it names a service {0:?}; gRPC services are named package.Service")]
+    Service(String),
     /// A dependency is malformed.
     #[error("its dependency {dependency:?} is malformed: {problem}")]
     Dependency {
@@ -193,12 +202,16 @@ pub async fn handshake(
         Err(status) => match status.code() {
             Code::Unimplemented => Ok(Introduction::default()),
             Code::ResourceExhausted | Code::OutOfRange => Err(Refusal::TooLarge.into()),
-            Code::Unavailable | Code::Internal if std::error::Error::source(&status).is_some() => {
-                Err(HandshakeError::NotGrpc(status.message().to_owned()))
-            }
+            _ if is_transport(&status) => Err(HandshakeError::Broken(status.message().to_owned())),
             _ => Err(HandshakeError::Refused(Arc::new(status))),
         },
     }
+}
+
+/// Whether the status was made here, for want of one from the plugin.
+pub(crate) fn is_transport(status: &Status) -> bool {
+    std::error::Error::source(status)
+        .is_some_and(|source| source.is::<StreamError>() || source.is::<CallError>())
 }
 
 fn request(hello: Hello) -> HandshakeRequest {
@@ -235,6 +248,9 @@ fn check(response: HandshakeResponse, expected: &PluginName) -> Result<Introduct
     bounds(&metadata)?;
     bound("the list of services", response.services.len(), MAX_LIST)?;
     bound("the list of dependencies", response.dependencies.len(), MAX_LIST)?;
+    if let Some(service) = response.services.iter().find(|service| !is_service_name(service)) {
+        return Err(Refusal::Service(shorten(service)));
+    }
     let version = Version::parse(&metadata.version).map_err(|problem| Refusal::PluginVersion {
         version: shorten(&metadata.version),
         problem: problem.to_string(),
@@ -282,7 +298,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// The name of a gRPC code as the specification writes it.
-fn code_name(code: Code) -> String {
+pub(super) fn code_name(code: Code) -> String {
     format!("{code:?}").chars().fold(String::new(), |mut name, c| {
         if c.is_ascii_uppercase() && !name.is_empty() {
             name.push('_');
@@ -326,7 +342,9 @@ mod tests {
     #[test]
     fn refuses_what_breaks_the_contract() {
         type Spoil = fn(&mut HandshakeResponse);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("names a service \"not a service\\n\"", |r| r.services.push("not a service\n".into())),
+            ("names a service \"\"", |r| r.services.push(String::new())),
             ("chose version 7", |r| r.contracts[0].version = 7),
             ("chose no version", |r| r.contracts.clear()),
             ("calls itself \"other\"", |r| r.metadata.as_mut().unwrap().name = "other".into()),

@@ -109,7 +109,8 @@ impl RouteError {
     }
 
     pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
-        let error = Self::new(Code::Unavailable, format!("{} has no open connection", place(endpoint)));
+        let message = format!("{} has no open connection", place(endpoint));
+        let error = Self::new(Code::Unavailable, message).because(CallError::NotConnected);
         Self { not_connected: true, ..error }
     }
 

@@ -24,7 +24,7 @@ pub enum CallError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StreamError {
     /// The peer reset the stream.
-    #[error("the stream was reset ({0})")]
+    #[error("the stream was reset ({0:?})")]
     Reset(Reason),
     /// The connection was lost with the stream on it.
     #[error("the connection was lost ({0})")]

@@ -141,6 +141,11 @@ impl Connection {
         self.closed.borrow().is_some()
     }
 
+    /// Why it is over, if it is.
+    pub(super) fn why_closed(&self) -> Option<Closed> {
+        self.closed.borrow().clone()
+    }
+
     /// Whether it may take more calls, as far as is known: a peer that wants to leave is found out by
     /// [`Self::stream`].
     pub(super) fn is_usable(&self) -> bool {
