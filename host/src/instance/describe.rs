@@ -46,10 +46,12 @@ pub enum DescribeError {
     #[error("server reflection did not end within {0:?}; name its services in the manifest")]
     Timeout(Duration),
     /// It offers more than fits.
-    #[error("it describes more than {0}")]
+    #[error("it describes more than {0}; name those of its services that are to be called in the manifest")]
     TooMuch(&'static str),
     /// The descriptors are not what they should be.
-    #[error("it describes itself with something that is no file descriptor: {0}")]
+    #[error(
+        "it describes itself with something that is no file descriptor: {0}; name its services in the manifest"
+    )]
     Malformed(#[from] prost::DecodeError),
 }
 
@@ -95,6 +97,7 @@ trait Reflection {
 async fn walk(reflection: &mut impl Reflection, services: &[String]) -> Result<Description, DescribeError> {
     let failed = |status: Status| match status.code() {
         Code::Unimplemented => DescribeError::Absent,
+        Code::ResourceExhausted | Code::OutOfRange => DescribeError::TooMuch("16 MiB of descriptors"),
         _ => DescribeError::Failed(Box::new(status)),
     };
     let mut found = Description { services: services.to_vec(), ..Description::default() };
@@ -151,7 +154,9 @@ macro_rules! reflection {
 
         impl $name {
             fn new(endpoint: &Arc<Endpoint>) -> Self {
-                let client = $pb::server_reflection_client::ServerReflectionClient::new(endpoint.channel());
+                let client = $pb::server_reflection_client::ServerReflectionClient::new(
+                    endpoint.channel_with_limit(MAX_BYTES as u64),
+                );
                 Self(client.max_decoding_message_size(MAX_BYTES))
             }
         }
