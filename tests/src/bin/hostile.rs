@@ -47,7 +47,8 @@ async fn main() {
     ignore_sigterm(mode);
     // The lifeline: without a host there is nobody to annoy.
     std::thread::spawn(|| {
-        if let Some(lifeline) = std::env::var(plugmesh::env::LIFELINE_FD).ok().and_then(|fd| fd.parse().ok()) {
+        if let Some(lifeline) = std::env::var(plugmesh::env::LIFELINE_FD).ok().and_then(|fd| fd.parse().ok())
+        {
             wait_for_end(lifeline);
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
         }
@@ -67,8 +68,7 @@ async fn connection(stream: UnixStream, mode: Mode) {
 /// Sent by whoever wants it to end, and by nobody else.
 fn ignore_sigterm(mode: Mode) {
     if mode == "ignores-sigterm" {
-        let mut signals =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+        let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         tokio::spawn(async move { while signals.recv().await.is_some() {} });
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer
             let Some(DrainRequest { .. }) = incoming.next().await else { return };
             match mode {
                 "drain-hangs" => pending().await,
-                _ => answer.message(&DrainResponse { in_flight: 0 }),
+                _ => answer.message(&DrainResponse { in_flight: 0 }).await,
             }
         }
         _ => answer.status(Code::Unimplemented, b"not here"),
@@ -51,7 +51,7 @@ async fn handshake(request: HandshakeRequest, answer: Answer, mode: Mode) {
         "handshake-hangs" => pending().await,
         "handshake-unauthenticated" => return answer.status(Code::Unauthenticated, b"who are you?"),
         "handshake-bad-message" => return answer.status(Code::Internal, b"caf\xe9 %ff%zz \x09 end"),
-        "handshake-empty" => return answer.message(&HandshakeResponse::default()),
+        "handshake-empty" => return answer.message(&HandshakeResponse::default()).await,
         "handshake-other-version" => response.contracts[0].version = 7,
         "handshake-other-name" => metadata.name = "somebody-else".into(),
         "handshake-terminal-name" => metadata.name = "\u{1b}[2J\u{7}gone\nplugmesh: all is well".into(),
@@ -65,7 +65,9 @@ async fn handshake(request: HandshakeRequest, answer: Answer, mode: Mode) {
         "handshake-missing-dependency" => response.dependencies.push(dependency("nobody", "^2")),
         "handshake-100mb" => metadata.description = "x".repeat(100 << 20),
         "handshake-long-description" => metadata.description = "x".repeat(5000),
-        "handshake-bad-service" => response.services = vec!["not a service\n".into(), "/".into(), String::new()],
+        "handshake-bad-service" => {
+            response.services = vec!["not a service\n".into(), "/".into(), String::new()]
+        }
         "schema-no-json" => response.config_schema_json = b"{\"type\": ".to_vec(),
         "schema-no-schema" => response.config_schema_json = br#"{"type": "nonsense"}"#.to_vec(),
         "schema-remote" => {
@@ -89,10 +91,12 @@ async fn handshake(request: HandshakeRequest, answer: Answer, mode: Mode) {
             }"#
             .to_vec();
         }
+        // Reflection is asked when nobody else names services.
+        _ if mode.starts_with("reflection-") => response.services.clear(),
         _ => {}
     }
     response.metadata = Some(metadata);
-    answer.message(&response);
+    answer.message(&response).await;
 }
 
 async fn phase(request: &RunPhaseRequest, answer: Answer, mode: Mode) {
@@ -100,12 +104,13 @@ async fn phase(request: &RunPhaseRequest, answer: Answer, mode: Mode) {
         ("phase-fails", Phase::Init) => {
             answer.status(Code::FailedPrecondition, b"the database is not there");
         }
+        ("phase-escapes", Phase::Init) => answer.status(Code::Internal, b"%1B[2Jgone%0Aplugmesh: all is well%07"),
         ("phase-hangs", Phase::Init) | ("cleanup-hangs", Phase::Cleanup) => pending().await,
         ("phase-dies", Phase::Init) => {
             eprintln!("about to fall over");
             std::process::abort();
         }
         ("cleanup-fails", Phase::PreCleanup) => answer.status(Code::Internal, b"no"),
-        _ => answer.message(&RunPhaseResponse {}),
+        _ => answer.message(&RunPhaseResponse {}).await,
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn answer(method: &str, answer: Answer, mode: Mode) {
         "health-refused" => return answer.status(Code::PermissionDenied, b"mind your own business"),
         _ => {}
     }
-    let mut body = answer.begin();
+    let mut body = answer.begin().await;
     match mode {
         "health-not-serving" => drop(body.send_data(says(ServingStatus::NotServing), false)),
         "health-unknown-number" => {

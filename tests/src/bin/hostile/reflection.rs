@@ -7,8 +7,7 @@ use h2::SendStream;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MethodDescriptorProto,
-    ServiceDescriptorProto,
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto,
 };
 use tonic::Code;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -27,7 +26,7 @@ pub(super) async fn answer(incoming: &mut Incoming, answer: Answer, mode: Mode) 
         "reflection-absent" => return answer.status(Code::Unimplemented, b""),
         _ => {}
     }
-    let mut body = answer.begin();
+    let mut body = answer.begin().await;
     while let Some(ServerReflectionRequest { message_request: Some(request), .. }) = incoming.next().await {
         let response = match request {
             MessageRequest::ListServices(_) => list(mode),
@@ -86,7 +85,8 @@ fn file(name: &str, mode: Mode) -> FileDescriptorProto {
             FileDescriptorProto { dependency: vec![format!("deeper/{name}")], ..good(name) }
         }
         "reflection-giant" => FileDescriptorProto {
-            message_type: (0..200).map(|i| message(&format!("{}{i}", "M".repeat(100_000)))).collect(),
+            // 100 MB.
+            message_type: (0..1000).map(|i| message(&format!("{}{i}", "M".repeat(100_000)))).collect(),
             ..good(name)
         },
         "reflection-dangling" => {

@@ -21,12 +21,10 @@ pub(super) struct Answer(SendResponse<Bytes>);
 
 pub(super) async fn serve(stream: UnixStream, mode: Mode) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-    let mut calls = 0_u32;
     if mode == "goaway-at-once" {
         connection.graceful_shutdown();
     }
     while let Some(Ok((request, respond))) = connection.accept().await {
-        calls += 1;
         match mode {
             "goaway-with-error" => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
             // After handshake, phases and reflection: a plugin that was ready.
@@ -38,7 +36,6 @@ pub(super) async fn serve(stream: UnixStream, mode: Mode) {
             }
             _ => {}
         }
-        let _ = calls;
         tokio::spawn(answer(request, Answer(respond), mode));
     }
 }
@@ -79,8 +76,8 @@ impl Incoming {
 
 impl Answer {
     /// One message and OK.
-    pub(super) fn message(self, message: &impl Message) {
-        let mut body = self.begin();
+    pub(super) async fn message(self, message: &impl Message) {
+        let mut body = self.begin().await;
         let _ = body.send_data(frame(message), false);
         end(body, Code::Ok, b"");
     }
@@ -94,13 +91,17 @@ impl Answer {
     }
 
     /// The head of a gRPC response, and the way to its body.
-    pub(super) fn begin(self) -> SendStream<Bytes> {
-        self.begin_with(response())
+    pub(super) async fn begin(self) -> SendStream<Bytes> {
+        self.begin_with(response()).await
     }
 
     /// Any head.
-    pub(super) fn begin_with(mut self, response: Response<()>) -> SendStream<Bytes> {
-        self.0.send_response(response, false).expect("the stream is open")
+    pub(super) async fn begin_with(mut self, response: Response<()>) -> SendStream<Bytes> {
+        match self.0.send_response(response, false) {
+            Ok(body) => body,
+            // The connection is gone, and with it whoever wanted to know.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     pub(super) fn reset(mut self, reason: Reason) {

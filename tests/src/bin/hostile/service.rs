@@ -14,9 +14,30 @@ pub(super) const PREFIX: &str = "/hostile.v1.HostileService/";
 
 /// Methods with one answer.
 pub(super) const METHODS: &[&str] = &[
-    "Echo", "Large", "LargeForTonic", "BadMessage", "HugeMessage", "HugeHeaders", "HugeTrailers", "Cancelled",
-    "Refused", "Calm", "Internal", "NoStatus", "Html", "Unavailable503", "Truncated", "BadFlag", "Code42", "Stalls",
-    "TwoMessages", "NoMessage", "Vanish", "NotAMessage", "ReservedTrailers",
+    "Echo",
+    "Large",
+    "LargeForTonic",
+    "BadMessage",
+    "HugeMessage",
+    "LargeHeaders",
+    "HugeHeaders",
+    "HugeTrailers",
+    "Cancelled",
+    "Refused",
+    "Calm",
+    "Internal",
+    "NoStatus",
+    "Html",
+    "Unavailable503",
+    "Truncated",
+    "BadFlag",
+    "Code42",
+    "Stalls",
+    "TwoMessages",
+    "NoMessage",
+    "Vanish",
+    "NotAMessage",
+    "ReservedTrailers",
 ];
 
 /// Methods with many.
@@ -32,30 +53,36 @@ pub(super) struct Message {
 pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer) {
     let Some(request) = incoming.next::<Message>().await else { return };
     match method {
-        "Echo" => answer.message(&request),
+        "Echo" => answer.message(&request).await,
         // Only the length is sent: whoever counts needs no more.
         "Large" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(b"\0\x04\0\0\x01".as_slice().into(), false);
             pending().await
         }
-        "LargeForTonic" => answer.message(&Message { text: "x".repeat(5 << 20) }),
+        "LargeForTonic" => answer.message(&Message { text: "x".repeat(5 << 20) }).await,
         "BadMessage" => answer.status(Code::Aborted, b"caf\xe9 %ff %zz %E2%82%AC"),
         "HugeMessage" => answer.status(Code::Aborted, "x".repeat(12_000).as_bytes()),
+        // Just over what a host takes, and far over it.
+        "LargeHeaders" => {
+            let mut response = response();
+            response.headers_mut().insert("x-large", HeaderValue::from_bytes(&[b'x'; 20_000]).unwrap());
+            let _ = answer.begin_with(response).await.send_data(frame(&request), true);
+        }
         "HugeHeaders" => {
             let mut response = response();
             response.headers_mut().insert("x-huge", HeaderValue::from_bytes(&[b'x'; 100_000]).unwrap());
-            let _ = answer.begin_with(response).send_data(frame(&request), true);
+            let _ = answer.begin_with(response).await.send_data(frame(&request), true);
         }
         "HugeTrailers" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(frame(&request), false);
             let mut trailers = trailers(Code::Ok, b"");
             trailers.insert("x-huge", HeaderValue::from_bytes(&[b'x'; 100_000]).unwrap());
             let _ = body.send_trailers(trailers);
         }
         "ReservedTrailers" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(frame(&request), false);
             let mut trailers = trailers(Code::Ok, b"");
             trailers.insert("plugmesh-caller", HeaderValue::from_static("operator"));
@@ -66,48 +93,48 @@ pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer
         "Calm" => answer.reset(Reason::ENHANCE_YOUR_CALM),
         "Internal" => answer.reset(Reason::INTERNAL_ERROR),
         "NoStatus" => {
-            let _ = answer.begin().send_data(frame(&request), true);
+            let _ = answer.begin().await.send_data(frame(&request), true);
         }
         "Html" => {
             let head = Response::builder().header("content-type", "text/html").body(()).unwrap();
-            let _ = answer.begin_with(head).send_data(Bytes::from_static(b"<h1>hello</h1>"), true);
+            let _ = answer.begin_with(head).await.send_data(Bytes::from_static(b"<h1>hello</h1>"), true);
         }
         "Unavailable503" => {
             let head = Response::builder().status(503).header("content-type", "text/plain").body(()).unwrap();
-            let _ = answer.begin_with(head).send_data(Bytes::from_static(b"come back later"), true);
+            let _ = answer.begin_with(head).await.send_data(Bytes::from_static(b"come back later"), true);
         }
         "Truncated" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(b"\0\0\0\0\x64short".as_slice().into(), false);
             end(body, Code::Ok, b"");
         }
         "BadFlag" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(b"\x07\0\0\0\0".as_slice().into(), false);
             end(body, Code::Ok, b"");
         }
         "NotAMessage" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(b"\0\0\0\0\x04\xff\xff\xff\xff".as_slice().into(), false);
             end(body, Code::Ok, b"");
         }
         "Code42" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let mut trailers = trailers(Code::Ok, b"out of range");
             trailers.insert("grpc-status", HeaderValue::from(42));
             let _ = body.send_trailers(trailers);
         }
         "TwoMessages" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(frame(&request), false);
             let _ = body.send_data(frame(&request), false);
             end(body, Code::Ok, b"");
         }
-        "NoMessage" => end(answer.begin(), Code::Ok, b""),
+        "NoMessage" => end(answer.begin().await, Code::Ok, b""),
         "Stalls" => pending().await,
         "Vanish" => std::process::exit(3),
         "DieInMidStream" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             let _ = body.send_data(frame(&request), false);
             // The caller says when it has the first message: by ending its side of the call.
             while incoming.next::<Message>().await.is_some() {}
@@ -116,7 +143,7 @@ pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer
             std::process::abort();
         }
         "Endless" => {
-            let mut body = answer.begin();
+            let mut body = answer.begin().await;
             loop {
                 let data = frame(&request);
                 body.reserve_capacity(data.len());

@@ -25,7 +25,8 @@ pub(super) async fn talk(mut stream: UnixStream, mode: Mode) -> Option<UnixStrea
             swallow(&mut stream).await;
         }
         "speaks-garbage" => {
-            let garbage: Vec<u8> = (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let garbage: Vec<u8> =
+                (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
             let _ = stream.write_all(&garbage).await;
             swallow(&mut stream).await;
         }
