@@ -65,7 +65,10 @@ async fn a_call_that_stalls_ends_with_its_deadline() {
     scene.load(&hostile("honest")).await.unwrap();
     let answer = call(&scene.daemon, "Stalls", &[("grpc-timeout", "200m")]).await;
     assert_eq!(answer.code, Some(Code::DeadlineExceeded as i32), "{answer:?}");
-    assert_eq!(answer.message, "instance honest-0 of plugin honest did not answer within the caller's deadline");
+    assert_eq!(
+        answer.message,
+        "instance honest-0 of plugin honest did not answer within the caller's deadline"
+    );
     let answer = call(&scene.daemon, "Endless", &[("grpc-timeout", "200m")]).await;
     assert_eq!(answer.code, Some(Code::DeadlineExceeded as i32), "{:?}", answer.message);
     call(&scene.daemon, "Echo", &[]).await.is_ok();

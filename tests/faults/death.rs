@@ -34,7 +34,10 @@ async fn one_that_closes_its_connection_when_called_gets_new_ones() {
     for _ in 0..2 {
         let answer = call(&scene.daemon, "Echo", &[]).await;
         assert_eq!(answer.code, Some(Code::Unavailable as i32), "{answer:?}");
-        assert!(answer.message.starts_with("instance closes-when-called-0 of plugin closes-when-called"), "{answer:?}");
+        assert!(
+            answer.message.starts_with("instance closes-when-called-0 of plugin closes-when-called"),
+            "{answer:?}"
+        );
     }
     scene.unload("closes-when-called").await;
     scene.end().await;
@@ -47,9 +50,12 @@ async fn none_can_refuse_to_end() {
     let ends = modes.map(|mode| {
         let scene = &scene;
         async move {
-            scene.load(&hostile(mode).line("drain_timeout: 1s")).await.unwrap();
+            scene.load(&hostile(mode)).await.unwrap();
             let began = Instant::now();
-            let request = UnloadPluginRequest { name: mode.into() };
+            let request = UnloadPluginRequest {
+                name: mode.into(),
+                grace: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            };
             scene.daemon.admin().unload_plugin(request).await.unwrap();
             // The graces of drain, stop phases and SIGTERM, and time for a busy machine.
             assert!(began.elapsed() < Duration::from_secs(25), "{mode} took {:?}", began.elapsed());

@@ -45,11 +45,7 @@ async fn a_schema_that_is_none_or_is_not_met_is_refused() {
 #[tokio::test]
 async fn a_start_phase_that_fails_hangs_or_kills_is_named() {
     let scene = Scene::new().await;
-    let faults = [
-        ("phase-fails", ""),
-        ("phase-hangs", ""),
-        ("phase-dies", ""),
-    ];
+    let faults = [("phase-fails", ""), ("phase-hangs", ""), ("phase-dies", "")];
     scene.refuses(faults.map(|(mode, text)| (hostile(mode), text)).into()).await;
     scene.end().await;
 }

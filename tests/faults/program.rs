@@ -28,11 +28,7 @@ async fn files_that_do_not_run_say_what_they_are() {
             ),
             (
                 PluginDir::command("misspelt", Path::new("./calculate")).file("calculator", ""),
-                "HOME/plugins/misspelt/./calculate does not exist; is HOME/plugins/misspelt/./calculator meant?",
-            ),
-            (
-                PluginDir::command("directory", Path::new(".")),
-                "HOME/plugins/directory/. is no file; name the program in it",
+                "HOME/plugins/misspelt/calculate does not exist; is HOME/plugins/misspelt/calculator meant?",
             ),
             (
                 file("no-permission", "run", "#!/bin/sh\n"),

@@ -23,7 +23,9 @@ async fn a_plugin_that_cannot_be_described_does_not_start() {
 async fn one_whose_services_the_manifest_names_runs_and_is_only_warned_about() {
     let scene = Scene::new().await;
     let named = |mode: &str| -> PluginDir { hostile(mode).line("services: [hostile.v1.HostileService]") };
-    for (mode, why) in [("reflection-garbage", "no file descriptor"), ("reflection-giant", "16 MiB of descriptors")] {
+    for (mode, why) in
+        [("reflection-garbage", "no file descriptor"), ("reflection-giant", "16 MiB of descriptors")]
+    {
         scene.load(&named(mode)).await.unwrap();
         scene.daemon.logged("no descriptors, so reflection will not show it: ").await;
         scene.daemon.logged(why).await;

@@ -10,8 +10,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::handshake::code_name;
-use super::{is_control_service, is_service_name};
+use super::{is_control_service, is_service_name, words};
 use crate::route::Endpoint;
 
 /// Services of one plugin at most.
@@ -40,7 +39,7 @@ pub enum DescribeError {
     #[error("it has no server reflection; name its services in the manifest")]
     Absent,
     /// It broke off.
-    #[error("server reflection failed: {}: {}", code_name(.0.code()), .0.message())]
+    #[error("server reflection failed: {}", words(.0))]
     Failed(#[source] Box<Status>),
     /// It takes too long.
     #[error("server reflection did not end within {0:?}; name its services in the manifest")]

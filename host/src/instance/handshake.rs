@@ -14,7 +14,7 @@ use plugmesh::{MAX_HANDSHAKE_BYTES, PLUGIN_CONTRACT};
 use semver::{Version, VersionReq};
 use tonic::{Code, Status};
 
-use super::{is_control_service, is_service_name};
+use super::{is_control_service, is_service_name, words};
 use crate::name::PluginName;
 use crate::route::Endpoint;
 use crate::transport::{CallError, StreamError};
@@ -120,7 +120,7 @@ pub enum HandshakeError {
     #[error("the handshake broke off: {0}")]
     Broken(String),
     /// The plugin answered with an error.
-    #[error("it refused the handshake: {}: {}", code_name(.0.code()), .0.message())]
+    #[error("it refused the handshake: {}", words(.0))]
     Refused(#[source] Arc<Status>),
     /// The answer breaks the contract.
     #[error("its handshake was refused: {0}")]
@@ -131,7 +131,7 @@ pub enum HandshakeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Too large.
-    #[error("the answer is larger than {MAX_HANDSHAKE_BYTES} bytes")]
+    #[error("the answer is larger than {MAX_HANDSHAKE_BYTES} bytes; keep large data out of it")]
     TooLarge,
     /// The chosen version was not offered, or none was chosen.
     #[error(
@@ -149,7 +149,7 @@ pub enum Refusal {
         found: String,
     },
     /// The version is no SemVer version.
-    #[error("its version {version:?} is not a SemVer version: {problem}")]
+    #[error("its version {version:?} is not a SemVer version such as 1.2.3: {problem}")]
     PluginVersion {
         /// As in the handshake.
         version: String,
@@ -162,7 +162,7 @@ pub enum Refusal {
     )]
     Capability(String),
     /// Some field is larger than the contract allows.
-    #[error("{what} is larger than the contract allows ({found} over {allowed})")]
+    #[error("{what} is larger than the contract allows ({found} over {allowed}); shorten it")]
     Bound {
         /// Which field.
         what: &'static str,
@@ -175,7 +175,7 @@ pub enum Refusal {
     #[error("it names a service {0:?}; gRPC services are named package.Service")]
     Service(String),
     /// A dependency is malformed.
-    #[error("its dependency {dependency:?} is malformed: {problem}")]
+    #[error("its dependency {dependency:?} is malformed: {problem}; a range is written as ^1.2")]
     Dependency {
         /// As in the handshake.
         dependency: String,

@@ -9,7 +9,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::handshake::code_name;
+use super::words;
 use crate::route::{Endpoint, EndpointChannel};
 
 /// What an instance says of itself.
@@ -43,7 +43,7 @@ enum State {
 
 /// The health of an instance cannot be learnt.
 #[derive(Debug, thiserror::Error)]
-#[error("its health cannot be learnt: {}: {}", code_name(.0.code()), .0.message())]
+#[error("its health cannot be learnt: {}", words(.0))]
 pub struct HealthError(#[source] Box<Status>);
 
 /// Words that come faster than this are taken together, and the last one stands: an instance that changes its

@@ -8,7 +8,7 @@ use plugmesh::plugin::v1::{DrainRequest, Phase, RunPhaseRequest, Session};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::handshake::code_name;
+use super::words;
 use crate::route::{Endpoint, EndpointChannel};
 
 /// Runs the lifecycle of one session.
@@ -22,7 +22,7 @@ pub struct Phases {
 #[derive(Debug, thiserror::Error)]
 pub enum PhaseError {
     /// The plugin said no.
-    #[error("{} failed: {}: {}", phase.as_str_name(), code_name(status.code()), status.message())]
+    #[error("{} failed: {}", phase.as_str_name(), words(status))]
     Failed {
         /// Which phase.
         phase: Phase,

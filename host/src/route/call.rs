@@ -145,17 +145,18 @@ impl Body for CallBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        let frame = match this.body.poll_next(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let over =
-                    this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-                return match over {
-                    true => this.fail(RouteError::deadline(&this.endpoint).into(), Outcome::Failed),
-                    false => Poll::Pending,
-                };
-            }
+        let polled = this.body.poll_next(cx);
+        // Also while data flows: a stream without end must not outlive its deadline. What is there and ends the
+        // call counts, even when time is up as well.
+        let goes_on = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_data(),
+            Poll::Ready(_) => false,
+            Poll::Pending => true,
         };
+        if goes_on && this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            return this.fail(RouteError::deadline(&this.endpoint).into(), Outcome::Failed);
+        }
+        let Poll::Ready(frame) = polled else { return Poll::Pending };
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -104,7 +104,9 @@ async fn phase(request: &RunPhaseRequest, answer: Answer, mode: Mode) {
         ("phase-fails", Phase::Init) => {
             answer.status(Code::FailedPrecondition, b"the database is not there");
         }
-        ("phase-escapes", Phase::Init) => answer.status(Code::Internal, b"%1B[2Jgone%0Aplugmesh: all is well%07"),
+        ("phase-escapes", Phase::Init) => {
+            answer.status(Code::Internal, b"%1B[2Jgone%0Aplugmesh: all is well%07")
+        }
         ("phase-hangs", Phase::Init) | ("cleanup-hangs", Phase::Cleanup) => pending().await,
         ("phase-dies", Phase::Init) => {
             eprintln!("about to fall over");
