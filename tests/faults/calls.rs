@@ -10,17 +10,57 @@ async fn answers_that_are_wrong_become_a_status_that_says_so() {
     let scene = Scene::new().await;
     scene.load(&hostile("honest")).await.unwrap();
     let faults = [
-        ("Cancelled", Code::Cancelled, ""),
-        ("Refused", Code::Unavailable, ""),
-        ("Calm", Code::ResourceExhausted, ""),
-        ("Internal", Code::Internal, ""),
-        ("NoStatus", Code::Unknown, ""),
-        ("Html", Code::Unknown, ""),
-        ("Unavailable503", Code::Unavailable, ""),
-        ("Truncated", Code::Internal, ""),
-        ("LargeHeaders", Code::Internal, ""),
-        ("HugeHeaders", Code::Unavailable, ""),
-        ("HugeTrailers", Code::Unavailable, ""),
+        ("Cancelled", Code::Cancelled, "instance honest-0 of plugin honest: the stream was reset (CANCEL)"),
+        (
+            "Refused",
+            Code::Unavailable,
+            "instance honest-0 of plugin honest: the stream was reset (REFUSED_STREAM)",
+        ),
+        (
+            "Calm",
+            Code::ResourceExhausted,
+            "instance honest-0 of plugin honest: the stream was reset (ENHANCE_YOUR_CALM)",
+        ),
+        (
+            "Internal",
+            Code::Internal,
+            "instance honest-0 of plugin honest: the stream was reset (INTERNAL_ERROR)",
+        ),
+        (
+            "NoStatus",
+            Code::Unknown,
+            "instance honest-0 of plugin honest ended its answer without a gRPC status; a gRPC server sends grpc-status in the trailers",
+        ),
+        (
+            "Html",
+            Code::Unknown,
+            "instance honest-0 of plugin honest answered with HTTP status 200 and content-type \"text/html\", which is no gRPC response; it, or a proxy before it, has no gRPC service at that path",
+        ),
+        (
+            "Unavailable503",
+            Code::Unavailable,
+            "instance honest-0 of plugin honest answered with HTTP status 503 and content-type \"text/plain\", which is no gRPC response; it, or a proxy before it, has no gRPC service at that path",
+        ),
+        (
+            "Truncated",
+            Code::Internal,
+            "instance honest-0 of plugin honest ended its answer with OK in the middle of a message; what it sent is not complete",
+        ),
+        (
+            "LargeHeaders",
+            Code::Internal,
+            "instance honest-0 of plugin honest: its answer has more than the host's 16 KiB of headers, or breaks HTTP/2 (PROTOCOL_ERROR)",
+        ),
+        (
+            "HugeHeaders",
+            Code::Unavailable,
+            "instance honest-0 of plugin honest: the connection was lost (it sent far more than the host's 16 KiB of headers)",
+        ),
+        (
+            "HugeTrailers",
+            Code::Unavailable,
+            "instance honest-0 of plugin honest: the connection was lost (it sent far more than the host's 16 KiB of headers)",
+        ),
     ];
     let mut wrong = Vec::new();
     for (method, code, message) in faults {
@@ -70,7 +110,14 @@ async fn a_call_that_stalls_ends_with_its_deadline() {
         "instance honest-0 of plugin honest did not answer within the caller's deadline"
     );
     let answer = call(&scene.daemon, "Endless", &[("grpc-timeout", "200m")]).await;
-    assert_eq!(answer.code, Some(Code::DeadlineExceeded as i32), "{:?}", answer.message);
+    assert_eq!(
+        answer.code,
+        Some(Code::DeadlineExceeded as i32),
+        "{:?} after {} bytes: {:?}",
+        answer.message,
+        answer.body.len(),
+        answer.reset
+    );
     call(&scene.daemon, "Echo", &[]).await.is_ok();
     assert_eq!(scene.daemon.instance("honest", 0).await.in_flight, 0);
     scene.unload("honest").await;

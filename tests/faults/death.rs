@@ -50,12 +50,9 @@ async fn none_can_refuse_to_end() {
     let ends = modes.map(|mode| {
         let scene = &scene;
         async move {
-            scene.load(&hostile(mode)).await.unwrap();
+            scene.load(&hostile(mode).line("drain_timeout: 1s")).await.unwrap();
             let began = Instant::now();
-            let request = UnloadPluginRequest {
-                name: mode.into(),
-                grace: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
-            };
+            let request = UnloadPluginRequest { name: mode.into() };
             scene.daemon.admin().unload_plugin(request).await.unwrap();
             // The graces of drain, stop phases and SIGTERM, and time for a busy machine.
             assert!(began.elapsed() < Duration::from_secs(25), "{mode} took {:?}", began.elapsed());

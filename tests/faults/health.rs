@@ -8,12 +8,30 @@ use crate::scene::{Scene, hostile};
 async fn a_plugin_that_never_says_that_it_is_well_does_not_start() {
     let scene = Scene::new().await;
     let faults = [
-        ("health-not-serving", ""),
-        ("health-unknown-number", ""),
-        ("health-hangs", ""),
-        ("health-refused", ""),
-        ("health-garbage", ""),
-        ("health-ends-silently", ""),
+        (
+            "health-not-serving",
+            "it answers but its health was not SERVING within 2s: it says NOT_SERVING; raise start_timeout if it needs longer",
+        ),
+        (
+            "health-unknown-number",
+            "it answers but its health was not SERVING within 2s: it says NOT_SERVING; raise start_timeout if it needs longer",
+        ),
+        (
+            "health-hangs",
+            "it answers but its health was not SERVING within 2s: it does not answer grpc.health.v1.Health/Watch; a plugin without a health service answers UNIMPLEMENTED",
+        ),
+        (
+            "health-refused",
+            "it answers but its health was not SERVING within 2s: its health cannot be learnt: PERMISSION_DENIED: mind your own business; a plugin without a health service answers UNIMPLEMENTED",
+        ),
+        (
+            "health-garbage",
+            "it answers but its health was not SERVING within 2s: its health cannot be learnt: INTERNAL: failed to decode Protobuf message: invalid varint; a plugin without a health service answers UNIMPLEMENTED",
+        ),
+        (
+            "health-ends-silently",
+            "it answers but its health was not SERVING within 2s: its health cannot be learnt: UNAVAILABLE: the watch ended; a plugin without a health service answers UNIMPLEMENTED",
+        ),
     ];
     scene.refuses(faults.map(|(mode, text)| (hostile(mode), text)).into()).await;
     scene.end().await;

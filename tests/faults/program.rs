@@ -35,21 +35,20 @@ async fn files_that_do_not_run_say_what_they_are() {
                 "HOME/plugins/no-permission/run may not be executed (mode 0644); run `chmod +x \
                  HOME/plugins/no-permission/run`",
             ),
-            (file("wrong-machine", "run.sh", arm), ""),
+            (file("wrong-machine", "run.sh", arm), "HOME/plugins/wrong-machine/run.sh is built for arm ELF, this machine is x86_64; build it for this one"),
             (
                 file("no-interpreter", "run.sh", "#!/opt/no/such/python3\n"),
                 "HOME/plugins/no-interpreter/run.sh is a script for /opt/no/such/python3, which does not exist; \
                  install it or correct the first line",
             ),
             (
-                file("no-env-interpreter", "run.sh", "#!/usr/bin/env no-such-python\n"),
-                "",
+                file("no-env-interpreter", "run.sh", "#!/usr/bin/env no-such-python\n"), "it exited with status 127 before it listened on unix://HOME/run/plugmesh-*/no-env-interpreter-0-*.sock (status 127 is how a shell says that a command was not found; check PATH and the script); its last lines were:\n  /usr/bin/env: ‘no-such-python’: No such file or directory",
             ),
             (
                 PluginDir::command("not-on-path", Path::new("no-such-interpreter")),
                 "no-such-interpreter is in no directory of PATH; install it or name its path",
             ),
-            (file("no-first-line", "run.sh", "print('hello')\n"), ""),
+            (file("no-first-line", "run.sh", "print('hello')\n"), "HOME/plugins/no-first-line/run.sh is text without a `#!` line, no program; a script needs a first line such as `#!/bin/sh`"),
         ])
         .await;
     scene.end().await;
@@ -60,12 +59,12 @@ async fn programs_that_never_listen_show_their_last_lines() {
     let scene = Scene::new().await;
     scene
         .refuses(vec![
-            (script("exits", "echo one >&2; echo two >&2; exit 7"), ""),
-            (script("exits-well", "exit 0"), ""),
-            (script("is-killed", "echo about to fall >&2; kill -SEGV $$"), ""),
-            (script("never-listens", "echo still thinking >&2; exec sleep 1000"), ""),
-            (script("talks", "i=0; while [ $i -lt 100 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"), ""),
-            (hostile("deletes-socket"), ""),
+            (script("exits", "echo one >&2; echo two >&2; exit 7"), "it exited with status 7 before it listened on unix://HOME/run/plugmesh-*/exits-0-*.sock; its last lines were:\n  one\n  two"),
+            (script("exits-well", "exit 0"), "it exited with status 0 before it listened on unix://HOME/run/plugmesh-*/exits-well-0-*.sock; it wrote nothing to standard error"),
+            (script("is-killed", "echo about to fall >&2; kill -SEGV $$"), "it was killed by SIGSEGV before it listened on unix://HOME/run/plugmesh-*/is-killed-0-*.sock; its last lines were:\n  about to fall"),
+            (script("never-listens", "echo still thinking >&2; exec sleep 1000"), "after 1s it still runs but has not listened on unix://HOME/run/plugmesh-*/never-listens-0-*.sock; raise start_timeout if it needs longer; its last lines were:\n  still thinking"),
+            (script("talks", "i=0; while [ $i -lt 100 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"), "it exited with status 1 before it listened on unix://HOME/run/plugmesh-*/talks-0-*.sock; its last lines were:\n  line 90\n  line 91\n  line 92\n  line 93\n  line 94\n  line 95\n  line 96\n  line 97\n  line 98\n  line 99"),
+            (hostile("deletes-socket"), "after 2s it still runs but has not listened on unix://HOME/run/plugmesh-*/deletes-socket-0-*.sock; raise start_timeout if it needs longer; it wrote nothing to standard error"),
         ])
         .await;
     scene.end().await;

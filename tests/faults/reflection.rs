@@ -8,12 +8,24 @@ use crate::scene::{Scene, hostile};
 async fn a_plugin_that_cannot_be_described_does_not_start() {
     let scene = Scene::new().await;
     let faults = [
-        ("reflection-absent", ""),
-        ("reflection-garbage", ""),
-        ("reflection-many-services", ""),
-        ("reflection-giant", ""),
-        ("reflection-hangs", ""),
-        ("reflection-bottomless", ""),
+        ("reflection-absent", "it has no server reflection; name its services in the manifest"),
+        (
+            "reflection-garbage",
+            "it describes itself with something that is no file descriptor: failed to decode Protobuf message: invalid wire type value: 7; name its services in the manifest",
+        ),
+        (
+            "reflection-many-services",
+            "it describes more than 1024 services; name those of its services that are to be called in the manifest",
+        ),
+        (
+            "reflection-giant",
+            "it describes more than 16 MiB of descriptors; name those of its services that are to be called in the manifest",
+        ),
+        ("reflection-hangs", "server reflection did not end within 5s; name its services in the manifest"),
+        (
+            "reflection-bottomless",
+            "server reflection did not end within 5s; name its services in the manifest",
+        ),
     ];
     scene.refuses(faults.map(|(mode, text)| (hostile(mode), text)).into()).await;
     scene.end().await;

@@ -27,7 +27,16 @@ async fn requirements_that_are_missing_or_cyclic_are_reported_at_the_start() {
         .plugin(needs("farmer", "  - plugin: hen"));
     let scene = Scene::of(builder).await;
     let said = said(&scene);
-    assert_eq!(said, "");
+    assert_eq!(
+        said,
+        "\
+lonely was not started: lonely requires calculatr, which is not there; did you mean calculator?
+outdated was not started: outdated requires calculator ^99, and its manifest gives no version
+chicken was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+egg was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+hen was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+farmer was not started: farmer requires hen, which cannot start"
+    );
     for name in ["lonely", "outdated", "chicken", "egg", "hen", "farmer"] {
         assert_eq!(scene.daemon.plugin(name).await.state(), PluginState::Failed);
     }
@@ -41,7 +50,11 @@ async fn of_two_plugins_of_one_name_the_first_runs_and_both_are_named() {
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("plugin.yaml"), "name: calculator\ncommand: ./never\n").unwrap();
     let scene = Scene::of(builder).await;
-    assert_eq!(said(&scene), "");
+    assert_eq!(
+        said(&scene),
+        "HOME/plugins/second/plugin.yaml: the name calculator is taken by HOME/plugins/calculator/plugin.yaml, which \
+         runs (rename one of them, or exclude it)"
+    );
     // Nor can one be loaded later.
     let status = scene.load(&PluginDir::calculator(1)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::AlreadyExists);
@@ -58,7 +71,12 @@ async fn bad_plugins_are_reported_at_the_start_and_cannot_write_to_the_terminal(
         .plugin(hostile("phase-escapes"))
         .plugin(PluginDir::script("falls", "printf '\\033[2Jgone\\a' >&2; exit 3"));
     let scene = Scene::of(builder).await;
-    assert_eq!(said(&scene), "");
+    assert_eq!(
+        said(&scene),
+        "falls did not start: it exited with status 3 before it listened on \
+         unix://HOME/run/plugmesh-*/falls-0-*.sock; its last lines were:\n  gone\u{fffd}\n\
+         phase-escapes did not start: PHASE_INIT failed: INTERNAL: \\u{1b}[2Jgone\\nplugmesh: all is well\\u{7}"
+    );
     scene.end().await;
 }
 
@@ -95,7 +113,10 @@ async fn a_run_directory_of_somebody_else_is_refused() {
     );
     let foreign = foreign.await;
     if is_root {
-        assert_eq!(foreign, "");
+        assert_eq!(
+            foreign,
+            "error: HOME/theirs belongs to user 12345, the host runs as 0; use a directory of that user"
+        );
     } else {
         assert!(foreign.contains("cannot create /.plugmesh-new-"), "{foreign}");
     }
@@ -108,7 +129,11 @@ async fn a_run_directory_of_somebody_else_is_refused() {
         },
         1,
     );
-    assert_eq!(open.await, "");
+    assert_eq!(
+        open.await,
+        "error: others may write to HOME/open (mode 0777) and replace the host's sockets; run `chmod go-w` on it or \
+         set the sticky bit"
+    );
     beside.end().await;
 }
 
@@ -123,7 +148,11 @@ async fn a_socket_path_that_is_too_long_is_refused() {
         },
         1,
     );
-    assert_eq!(long.await.replace(&"x".repeat(90), "XXX"), "");
+    let (long, name) = (long.await, "x".repeat(90));
+    let told = long.split_once(&name).unwrap_or_else(|| panic!("{long}"));
+    assert_eq!(told.0, "error: the socket path HOME/");
+    let rest = "/xxxxxxxx.sock has 137 bytes, at most 107 are possible; choose a shorter run directory";
+    assert!(told.1.starts_with("/plugmesh-") && told.1.ends_with(rest), "{long}");
     let long = refused(|home| format!("gateway:\n  unix: {}/{}.sock", home.display(), "x".repeat(100)), 1);
     assert_eq!(long.await.replace(&"x".repeat(100), "XXX"), "");
     beside.end().await;
@@ -144,6 +173,14 @@ lgo:
   level: info
 ";
     let said = refused(|_| yaml.to_owned(), 1).await;
-    assert_eq!(said, "");
+    assert_eq!(
+        said,
+        "\
+error: HOME/plugins/plugmesh.yaml:1:7: name: \"Not A Name\" is not a name for a host (use 1 to 63 lower-case letters, digits and '-', starting with a letter)
+    HOME/plugins/plugmesh.yaml:4:13: gateway.tcp.listen: \"nowhere\" is not an address to listen on (write IP:PORT, such as 127.0.0.1:7443 or [::]:7443)
+    HOME/plugins/plugmesh.yaml:6:16: drain_timeout: \"soon\" is not a duration (write a number and a unit, such as 500ms, 30s or 1m 30s)
+    HOME/plugins/plugmesh.yaml:7:19: max_message_size: \"12 bananas\" is not a size: write a whole number and a unit, such as 64MiB, 16KiB, 10MB or 512B
+    HOME/plugins/plugmesh.yaml:8:1: unknown key \"lgo\" (did you mean log?)"
+    );
     beside.end().await;
 }
