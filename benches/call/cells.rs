@@ -3,11 +3,11 @@
 use plugmesh_benches::allocator::Allocator;
 use plugmesh_benches::args::Span;
 use plugmesh_benches::cell::{Cell, Metric, Missing, Sample};
-use plugmesh_benches::load::{Load, Watched};
+use plugmesh_benches::load::Load;
 use plugmesh_benches::peers::Peer;
 use plugmesh_benches::process::{Cpus, Process};
 
-use crate::client::{self, Connections, Side};
+use crate::client::{self, Connections, Side, Target};
 use crate::hop::{self, Kind};
 use crate::place::{Place, Transport};
 use crate::role::Role;
@@ -96,14 +96,18 @@ fn direct(cells: &mut Vec<Cell>, transport: Transport, cpus: Cpus) {
 
 fn call(at: Direct, side: Side, plugin: Plugin, span: Span) -> Result<Sample, Missing> {
     let folder = tempfile::tempdir()?;
-    let (server, place) = plugin.start(at.transport.place(&folder)?, at.cpus)?;
-    let spec = client::Spec {
-        side,
-        place,
-        connections: at.connections,
-        load: Load { in_flight: at.in_flight, payload: PAYLOAD, span },
-        watched: Watched { server: server.pid(), hop: None },
+    let (_server, target) = match (side, plugin) {
+        (Side::Mesh | Side::MeshOrdinary, Plugin::Sdk) => {
+            (None, Target::Launched { transport: at.transport, cpus: at.cpus })
+        }
+        _ => {
+            let (server, place) = plugin.start(at.transport.place(&folder)?, at.cpus)?;
+            let target = Target::Running { place, server: server.pid(), hop: None };
+            (Some(server), target)
+        }
     };
+    let load = Load { in_flight: at.in_flight, payload: PAYLOAD, span };
+    let spec = client::Spec { side, target, connections: at.connections, load };
     sample(&Role::Client(spec), at.cpus, side.allocator())
 }
 
@@ -167,14 +171,19 @@ fn through(hop: Hop, in_flight: usize, cpus: Cpus, span: Span) -> Result<Sample,
             (Some(process), listen)
         }
         Hop::Peer(peer) => (Some(peer.start(folder.path(), &listen, &upstream, cpus)?), listen),
-        Hop::Gateway => (Some(gateway::start(&listen, &upstream, cpus)?), listen),
+        Hop::Gateway => {
+            let spec = gateway::Spec { listen: listen.clone(), upstream };
+            let mut process = Process::role(&Role::Gateway(spec), cpus, Allocator::Mimalloc)?;
+            process.line()?;
+            (Some(process), listen)
+        }
     };
+    let hop = between.as_ref().map(Process::pid);
     let spec = client::Spec {
         side: Side::Plain,
-        place: Place::Unix(place),
+        target: Target::Running { place: Place::Unix(place), server: server.pid(), hop },
         connections: Connections::Fixed(1),
         load: Load { in_flight, payload: PAYLOAD, span },
-        watched: Watched { server: server.pid(), hop: between.as_ref().map(Process::pid) },
     };
     sample(&Role::Client(spec), cpus, Side::Plain.allocator())
 }
@@ -209,12 +218,9 @@ fn cold_starts(cells: &mut Vec<Cell>) {
                 name: cold_start_name(transport, mesh),
                 reference: Some(cold_start_name(transport, false)),
                 run: Box::new(move |span| {
-                    if mesh {
-                        return Err(Missing::Skipped("the host starts no plugins yet".to_owned()));
-                    }
                     let starts = if span.measured.as_millis() < 500 { 3 } else { 20 };
-                    let spec = cold_start::Spec { tls: transport == Transport::Tls, starts };
-                    sample(&Role::ColdStart(spec), Cpus::All, Allocator::System)
+                    let spec = cold_start::Spec { mesh, transport, starts };
+                    sample(&Role::ColdStart(spec), Cpus::All, Allocator::Mimalloc)
                 }),
             });
         }
@@ -235,7 +241,7 @@ fn memories(cells: &mut Vec<Cell>) {
                 run: Box::new(move |_| {
                     let folder = tempfile::tempdir()?;
                     let (_server, place) = Plugin::Sdk.start(transport.place(&folder)?, Cpus::All)?;
-                    let spec = memory::Spec { side, place, endpoints: 1000 };
+                    let spec = memory::Spec { side, place };
                     sample(&Role::Memory(spec), Cpus::All, side.allocator())
                 }),
             });

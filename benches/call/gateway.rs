@@ -1,14 +1,24 @@
-//! The gateway of the host as a hop.
-//!
-//! This is the one place to fill in: start the `plugmesh` executable with `serve` so that it listens on `listen` and
-//! dials `upstream`, wait until it listens, and return its process.
+//! The gateway of the host as a hop: the host in the layout of the `plugmesh` executable, with the plugin as a remote
+//! endpoint.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use plugmesh_benches::cell::Missing;
-use plugmesh_benches::process::{Cpus, Process};
+use plugmesh_benches::BoxError;
+use serde::{Deserialize, Serialize};
 
-/// Starts the gateway between two sockets.
-pub(crate) fn start(_listen: &Path, _upstream: &Path, _cpus: Cpus) -> Result<Process, Missing> {
-    Err(Missing::Skipped("the gateway is not served by any executable yet".to_owned()))
+use crate::mesh::Mesh;
+use crate::place::Place;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) listen: PathBuf,
+    pub(crate) upstream: PathBuf,
+}
+
+/// Forwards until it is killed. Prints a line once it listens and the plugin is ready.
+pub(crate) async fn run(spec: Spec) -> Result<(), BoxError> {
+    let mesh = Mesh::gateway(spec.listen).await?;
+    mesh.dial(&Place::Unix(spec.upstream), 1, None).await?;
+    println!();
+    std::future::pending().await
 }

@@ -8,7 +8,6 @@ use plugmesh_benches::cell::{Metric, Sample};
 use plugmesh_benches::echo::EchoRequest;
 use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
 use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
-use plugmesh_host::transport::InProcess;
 use serde::{Deserialize, Serialize};
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, Bytes, StdError};
@@ -28,13 +27,13 @@ pub(crate) struct Spec {
 
 /// Calls through the mesh, or a generated client on its own generated server.
 pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
-    let server = EchoServiceServer::new(Echo);
     if spec.mesh {
-        let mesh = Mesh::new()?;
-        mesh.take(InProcess::new(server));
-        calls(EchoServiceClient::new(mesh.channel()), spec).await
+        let mesh = Mesh::in_process().await?;
+        let sample = calls(EchoServiceClient::new(mesh.channel()), spec).await;
+        mesh.close().await;
+        sample
     } else {
-        calls(EchoServiceClient::new(server), spec).await
+        calls(EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await
     }
 }
 

@@ -12,54 +12,67 @@ use crate::mesh::Mesh;
 use crate::place::Place;
 use crate::plain;
 
+/// Endpoints after which the memory is looked at; the first look is what the others are compared with.
+const COUNTS: [(usize, Metric); 3] =
+    [(1, Metric::Resident), (100, Metric::PerEndpoint100), (1000, Metric::PerEndpoint1000)];
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) side: Side,
     pub(crate) place: Place,
-    /// 1000, or less in a smoke run.
-    pub(crate) endpoints: usize,
 }
 
-/// Opens endpoints, each of which is called once, and looks at the memory on the way.
+/// Opens endpoints, calls each once, and looks at the memory on the way.
 pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
-    let mesh = Mesh::new()?;
-    let mut endpoints = Endpoints::default();
     let mut sample = Sample::new();
-    endpoints.grow(1, &spec, &mesh).await?;
-    let one = usage::resident_kib()?;
-    sample.insert(Metric::Resident, one);
-    for (count, metric) in [(100, Metric::PerEndpoint100), (1000, Metric::PerEndpoint1000)] {
-        if count <= spec.endpoints {
-            endpoints.grow(count, &spec, &mesh).await?;
-            sample.insert(metric, (usage::resident_kib()? - one) / (count - 1) as f64);
+    match spec.side {
+        Side::Plain => plain(&spec.place, &mut sample).await?,
+        Side::Mesh | Side::MeshOrdinary => {
+            let mesh = Mesh::open().await?;
+            through(&mesh, &spec.place, &mut sample).await?;
+            mesh.close().await;
         }
     }
     Ok(sample)
 }
 
-#[derive(Default)]
-struct Endpoints {
-    plain: Vec<EchoServiceClient<tonic::transport::Channel>>,
-    mesh: usize,
+fn request() -> EchoRequest {
+    EchoRequest { payload: vec![7; 100] }
 }
 
-impl Endpoints {
-    async fn grow(&mut self, count: usize, spec: &Spec, mesh: &Mesh) -> Result<(), BoxError> {
-        while self.plain.len() + self.mesh < count {
-            let request = EchoRequest { payload: vec![7; 100] };
-            match spec.side {
-                Side::Plain => {
-                    let mut client = EchoServiceClient::new(plain::connect(&spec.place).await?);
-                    client.echo(request).await?;
-                    self.plain.push(client);
-                }
-                Side::Mesh | Side::MeshOrdinary => {
-                    let endpoint = mesh.dial(&spec.place, 1).await?;
-                    EchoServiceClient::new(endpoint.channel()).echo(request).await?;
-                    self.mesh += 1;
-                }
-            }
+async fn plain(place: &Place, sample: &mut Sample) -> Result<(), BoxError> {
+    let mut clients = Vec::new();
+    for (count, metric) in COUNTS {
+        while clients.len() < count {
+            let mut client = EchoServiceClient::new(plain::connect(place).await?);
+            client.echo(request()).await?;
+            clients.push(client);
         }
-        Ok(())
+        look(count, metric, sample)?;
     }
+    Ok(())
+}
+
+/// Each endpoint is an instance of one remote plugin.
+async fn through(mesh: &Mesh, place: &Place, sample: &mut Sample) -> Result<(), BoxError> {
+    for (count, metric) in COUNTS {
+        mesh.dial(place, count, Some(1)).await?;
+        let mut client = EchoServiceClient::new(mesh.channel());
+        for _ in 0..count {
+            client.echo(request()).await?;
+        }
+        look(count, metric, sample)?;
+        mesh.unload().await?;
+    }
+    Ok(())
+}
+
+fn look(count: usize, metric: Metric, sample: &mut Sample) -> Result<(), BoxError> {
+    let now = usage::resident_kib()?;
+    let figure = match sample.get(&Metric::Resident) {
+        None => now,
+        Some(one) => (now - one) / (count - 1) as f64,
+    };
+    sample.insert(metric, figure);
+    Ok(())
 }

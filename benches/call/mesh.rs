@@ -1,85 +1,153 @@
-//! The mesh side: the whole path of a call through the host.
+//! The mesh side: a host as a program links it, with everything on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use plugmesh_benches::BoxError;
-use plugmesh_benches::tls::Certificates;
-use plugmesh_host::name::{InstanceId, InstanceName, PluginName};
-use plugmesh_host::route::{Availability, Channel, Endpoint, Route, RouteSettings, Router};
-use plugmesh_host::transport::{Address, Dialer, InProcess, Lane, Pool, Settings, Tls};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_util::task::TaskTracker;
+use plugmesh_benches::allocator;
+use plugmesh_benches::echo::EchoRequest;
+use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
+use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
+use plugmesh_benches::process::{self, Cpus};
+use plugmesh_host::Host;
+use plugmesh_host::config::{
+    ClientTls, CommandLine, Config, Endpoint, InstanceCount, PluginConfig, PluginOptions, ProcessConfig,
+    Program, RemoteConfig, Secret, ServerCheck, Source, Transport,
+};
+use plugmesh_host::route::Channel;
+use rustix::process::{Pid, Signal};
 
-use crate::place::Place;
+use crate::place::{self, Place};
+use crate::role::Role;
+use crate::server::{self, Echo, Plugin};
 
-/// Service that is routed.
-const SERVICE: &str = "plugmesh.bench.v1.EchoService";
+/// How long a plugin that was killed may be gone. It takes milliseconds; this bounds a failure.
+const RETURN: Duration = Duration::from_secs(20);
 
-/// A mesh that knows one plugin.
+/// A host with at most one plugin, the echo.
 #[derive(Debug)]
 pub(crate) struct Mesh {
-    router: Router,
-    route: Arc<Route>,
-    tasks: TaskTracker,
+    host: Host,
 }
 
 impl Mesh {
-    pub(crate) fn new() -> Result<Self, BoxError> {
-        let plugin: PluginName = "echo".parse()?;
-        let route = Route::new(plugin, RouteSettings::default());
-        let router = Router::new();
-        router.insert(route.clone(), [SERVICE.to_owned()]);
-        Ok(Self { router, route, tasks: TaskTracker::new() })
+    /// A host without plugins.
+    pub(crate) async fn open() -> Result<Self, BoxError> {
+        Ok(Self { host: Host::builder().config(Config::default()).open().await? })
+    }
+
+    /// A host that serves the echo itself.
+    pub(crate) async fn in_process() -> Result<Self, BoxError> {
+        let builder = Host::builder().config(Config::default());
+        Ok(Self { host: builder.service(EchoServiceServer::new(Echo)).open().await? })
+    }
+
+    /// A host whose gateway listens on `listen`.
+    pub(crate) async fn gateway(listen: std::path::PathBuf) -> Result<Self, BoxError> {
+        let mut config = Config::default();
+        config.gateway.unix = Some(listen);
+        Ok(Self { host: Host::builder().config(config).open().await? })
     }
 
     /// What a generated client is given.
     pub(crate) fn channel(&self) -> Channel {
-        self.router.channel()
+        self.host.channel()
     }
 
-    /// Adds an instance at `place`, with `connections` at most.
-    pub(crate) async fn dial(&self, place: &Place, connections: usize) -> Result<Arc<Endpoint>, BoxError> {
-        let dialer = match place {
-            Place::Unix(path) => Dialer::plain(Address::unix(path)),
-            Place::Tls { port, certificates } => {
-                let address = Address::Tls { host: "127.0.0.1".to_owned(), port: *port };
-                let config = Arc::new(ArcSwap::from_pointee(tls(certificates)?));
-                Dialer::tls(address, Tls { config, server_name: ServerName::try_from("localhost")? })
-            }
+    /// Starts a plugin as its process, on the given CPUs.
+    pub(crate) async fn launch(
+        &self,
+        transport: place::Transport,
+        cpus: Cpus,
+        max_connections: Option<u32>,
+    ) -> Result<(), BoxError> {
+        let (program, args) = process::command(&Role::Server(server::Spec::Sdk), cpus)?;
+        let (variable, value) = allocator::variable(Plugin::Sdk.allocator());
+        let source = Source::Process(Box::new(ProcessConfig {
+            command: CommandLine { program: Program::File(program), args },
+            env: [(variable.to_owned(), Secret::new(value))].into(),
+            dir: std::env::temp_dir(),
+            build: None,
+            instances: InstanceCount::default(),
+            transport: match transport {
+                place::Transport::Unix => Transport::Unix,
+                place::Transport::Tls => Transport::Tcp,
+            },
+        }));
+        self.load(source, max_connections).await
+    }
+
+    /// Dials a plugin that runs already, as so many instances.
+    pub(crate) async fn dial(
+        &self,
+        place: &Place,
+        instances: usize,
+        max_connections: Option<u32>,
+    ) -> Result<(), BoxError> {
+        let endpoints = vec![endpoint(place)?; instances];
+        self.load(Source::Remote(RemoteConfig { endpoints }), max_connections).await
+    }
+
+    async fn load(&self, source: Source, max_connections: Option<u32>) -> Result<(), BoxError> {
+        let options = PluginOptions {
+            services: Some(vec![server::SERVICE.to_owned()]),
+            max_connections,
+            ..PluginOptions::default()
         };
-        let runtime = tokio::runtime::Handle::current();
-        let pool = Pool::new(dialer, connections, Settings::default(), runtime, self.tasks.clone());
-        pool.connect().await?;
-        Ok(self.insert(Lane::Http2(pool)))
+        let plugin = PluginConfig::new(server::NAME.parse()?, source, options, &Config::default());
+        Ok(self.host.mesh().load(plugin).await?)
     }
 
-    /// Adds an instance in this process.
-    pub(crate) fn take(&self, service: InProcess) {
-        self.insert(Lane::InProcess(service));
+    /// Ends the plugin.
+    pub(crate) async fn unload(&self) -> Result<(), BoxError> {
+        Ok(self.host.mesh().unload(&server::NAME.parse()?, Duration::ZERO).await?)
     }
 
-    fn insert(&self, lane: Lane) -> Arc<Endpoint> {
-        let ordinal = u32::try_from(self.route.endpoints().len()).unwrap_or(u32::MAX);
-        let name = InstanceName::new(self.route.plugin().clone(), ordinal);
-        let endpoint = Endpoint::new(name, InstanceId::random(), 1, lane);
-        self.route.insert(endpoint.clone());
-        self.route.set_availability(&endpoint, Availability::Ready);
-        endpoint
+    /// Process of the plugin.
+    pub(crate) fn pid(&self) -> Result<u32, BoxError> {
+        let plugins = self.host.plugins();
+        let instance = plugins.iter().flat_map(|plugin| &plugin.instances).find(|instance| instance.pid != 0);
+        Ok(instance.ok_or("the host started no process")?.pid)
+    }
+
+    /// Kills the plugin and waits until calls are answered again, by another process: proof that what was
+    /// measured is the whole mesh.
+    pub(crate) async fn survive(&self) -> Result<(), BoxError> {
+        let killed = self.pid()?;
+        let raw = i32::try_from(killed).ok().and_then(Pid::from_raw).ok_or("no process id")?;
+        rustix::process::kill_process(raw, Signal::KILL)?;
+        let since = Instant::now();
+        let mut client = EchoServiceClient::new(self.channel());
+        let mut board = self.host.board().follow();
+        loop {
+            let answer = client.echo(EchoRequest { payload: vec![7; 100] }).await;
+            match answer {
+                Ok(_) if self.pid()? != killed => return Ok(()),
+                _ if since.elapsed() > RETURN => return Err("the plugin did not come back".into()),
+                _ => {}
+            }
+            // It answers when it does; whichever changes first is a reason to look again.
+            let _ = tokio::time::timeout(Duration::from_millis(20), board.changed()).await;
+        }
+    }
+
+    /// Ends the host in good order.
+    pub(crate) async fn close(self) {
+        self.host.shutdown(Duration::from_secs(1)).await;
     }
 }
 
-fn tls(certificates: &Certificates) -> Result<rustls::ClientConfig, BoxError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(certificates.ca.as_bytes())?)?;
-    let cert = CertificateDer::from_pem_slice(certificates.client.cert.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(certificates.client.key.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![cert], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+fn endpoint(place: &Place) -> Result<Endpoint, BoxError> {
+    match place {
+        Place::Unix(path) => Ok(Endpoint::Unix(path.clone())),
+        Place::Tls { port, certificates } => {
+            let tls = ClientTls {
+                ca: certificates.ca.clone(),
+                cert: certificates.client.cert.clone(),
+                key: certificates.client.key.clone(),
+                check: ServerCheck::ServerName("localhost".to_owned()),
+            };
+            Ok(Endpoint::parse(&format!("https://127.0.0.1:{port}"), Some(&Arc::new(tls)))?)
+        }
+    }
 }

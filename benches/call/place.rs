@@ -18,7 +18,7 @@ pub(crate) enum Place {
 }
 
 /// Which kind of place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Transport {
     Unix,
     Tls,
@@ -36,7 +36,7 @@ impl Transport {
     pub(crate) fn place(self, folder: &tempfile::TempDir) -> Result<Place, BoxError> {
         Ok(match self {
             Self::Unix => Place::Unix(folder.path().join("plugin.sock")),
-            Self::Tls => Place::Tls { port: 0, certificates: Certificates::generate()? },
+            Self::Tls => Place::Tls { port: 0, certificates: Certificates::generate(folder.path())? },
         })
     }
 }

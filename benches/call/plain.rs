@@ -1,5 +1,7 @@
 //! The plain side: tonic's `Channel` with its defaults, as its own examples write it.
 
+use std::fs;
+
 use hyper_util::rt::TokioIo;
 use plugmesh_benches::BoxError;
 use tokio::net::UnixStream;
@@ -19,9 +21,10 @@ pub(crate) async fn connect(place: &Place) -> Result<Channel, BoxError> {
             Ok(Endpoint::from_static("http://[::]:50051").connect_with_connector(connector).await?)
         }
         Place::Tls { port, certificates } => {
+            let client = &certificates.client;
             let tls = ClientTlsConfig::new()
-                .ca_certificate(Certificate::from_pem(&certificates.ca))
-                .identity(Identity::from_pem(&certificates.client.cert, &certificates.client.key))
+                .ca_certificate(Certificate::from_pem(fs::read(&certificates.ca)?))
+                .identity(Identity::from_pem(fs::read(&client.cert)?, fs::read(&client.key)?))
                 .domain_name("localhost");
             let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))?;
             Ok(endpoint.tls_config(tls)?.connect().await?)

@@ -6,7 +6,7 @@ use plugmesh_benches::BoxError;
 use plugmesh_benches::cell::Sample;
 use serde::{Deserialize, Serialize};
 
-use crate::{client, cold_start, hop, in_process, memory, server};
+use crate::{client, cold_start, gateway, hop, in_process, memory, server};
 
 /// What a process is, given to it when it is started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,6 +14,7 @@ pub(crate) enum Role {
     Server(server::Spec),
     Client(client::Spec),
     Hop(hop::Spec),
+    Gateway(gateway::Spec),
     InProcess(in_process::Spec),
     ColdStart(cold_start::Spec),
     Memory(memory::Spec),
@@ -22,9 +23,10 @@ pub(crate) enum Role {
 impl Role {
     pub(crate) fn run(self) -> Result<(), BoxError> {
         match self {
-            Self::Server(spec) => spec.runtime.block_on(server::serve(spec)),
+            Self::Server(spec) => server::serve(spec),
             Self::Client(spec) => spec.side.runtime().block_on(client::run(spec)).and_then(tell),
             Self::Hop(spec) => Runtime::MultiThread.block_on(hop::run(spec)),
+            Self::Gateway(spec) => Runtime::CurrentThread.block_on(gateway::run(spec)),
             Self::InProcess(spec) => Runtime::CurrentThread.block_on(in_process::run(spec)).and_then(tell),
             Self::ColdStart(spec) => Runtime::CurrentThread.block_on(cold_start::run(spec)).and_then(tell),
             Self::Memory(spec) => spec.side.runtime().block_on(memory::run(spec)).and_then(tell),
@@ -48,7 +50,7 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
-    fn block_on<T>(self, work: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    pub(crate) fn block_on<T>(self, work: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
         let mut builder = match self {
             Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),

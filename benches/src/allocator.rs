@@ -12,7 +12,7 @@ use mimalloc::MiMalloc;
 use serde::{Deserialize, Serialize};
 
 /// Names the allocator of a process in its environment.
-pub(crate) const VARIABLE: &str = "PLUGMESH_BENCH_ALLOCATOR";
+const VARIABLE: &str = "PLUGMESH_BENCH_ALLOCATOR";
 
 /// An allocator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +25,17 @@ pub enum Allocator {
 }
 
 impl Allocator {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
             Self::Mimalloc => "mimalloc",
         }
     }
+}
+
+/// The variable that makes a process use `allocator`, with its value.
+pub fn variable(allocator: Allocator) -> (&'static str, &'static str) {
+    (VARIABLE, allocator.as_str())
 }
 
 const UNDECIDED: u8 = 0;

@@ -34,5 +34,8 @@ pub mod echo {
     tonic::include_proto!("plugmesh.bench.v1");
 }
 
+/// Its descriptors, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.binpb"));
+
 /// Why a cell has no figure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -7,7 +7,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::BoxError;
-use crate::allocator::{Allocator, VARIABLE};
+use crate::allocator::{Allocator, variable};
 
 /// How long a process may take to be ready.
 const START: Duration = Duration::from_secs(10);
@@ -58,9 +58,23 @@ impl Process {
     /// # Errors
     /// The system refuses.
     pub fn role<R: Serialize>(role: &R, cpus: Cpus, allocator: Allocator) -> Result<Self, BoxError> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([ROLE, cpus.as_str(), &serde_json::to_string(role)?]);
-        command.env(VARIABLE, allocator.as_str());
+        Self::role_with(role, cpus, allocator, Vec::new())
+    }
+
+    /// As [`Self::role`], with variables in its environment.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn role_with<R: Serialize>(
+        role: &R,
+        cpus: Cpus,
+        allocator: Allocator,
+        environment: Vec<(&str, PathBuf)>,
+    ) -> Result<Self, BoxError> {
+        let (program, args) = command(role, cpus)?;
+        let (variable, value) = variable(allocator);
+        let mut command = Command::new(program);
+        command.args(args).env(variable, value).envs(environment);
         Self::spawn(command)
     }
 
@@ -133,6 +147,15 @@ impl Drop for Process {
     }
 }
 
+/// The command that is this executable in the role that `role` describes.
+///
+/// # Errors
+/// The system does not know where this executable is.
+pub fn command<R: Serialize>(role: &R, cpus: Cpus) -> Result<(PathBuf, Vec<String>), BoxError> {
+    let args = vec![ROLE.to_owned(), cpus.as_str().to_owned(), serde_json::to_string(role)?];
+    Ok((std::env::current_exe()?, args))
+}
+
 /// What this process is to do, when it is not the benchmark itself. Call it before anything else in `main`.
 ///
 /// # Errors
@@ -165,7 +188,7 @@ fn pin() -> Result<(), BoxError> {
 }
 
 /// Finds a program by name on `PATH`, and where Debian keeps servers.
-pub fn find(program: &str) -> Option<std::path::PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())

@@ -1,50 +1,59 @@
-//! Certificates of one run: a CA, and a leaf for each side.
+//! Certificates of one cell: a CA, and a leaf for each side, as files that every side reads.
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use serde::{Deserialize, Serialize};
 
 use crate::BoxError;
 
-/// PEM texts of both sides.
+/// PEM files of both sides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Certificates {
     /// The CA that signed both.
-    pub ca: String,
+    pub ca: PathBuf,
     /// Of the server, for `localhost` and 127.0.0.1.
     pub server: Leaf,
     /// Of the client.
     pub client: Leaf,
 }
 
-/// A certificate with its key, in PEM.
+/// A certificate with its key, in PEM files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Leaf {
     /// The certificate.
-    pub cert: String,
+    pub cert: PathBuf,
     /// The key.
-    pub key: String,
+    pub key: PathBuf,
 }
 
 impl Certificates {
-    /// Fresh ones, ECDSA P-256.
+    /// Fresh ones, ECDSA P-256, written to `folder`.
     ///
     /// # Errors
-    /// The crypto library fails.
-    pub fn generate() -> Result<Self, BoxError> {
+    /// The crypto library fails, or the files cannot be written.
+    pub fn generate(folder: &Path) -> Result<Self, BoxError> {
+        let write = |name: &str, pem: String| -> Result<PathBuf, BoxError> {
+            let path = folder.join(name);
+            std::fs::write(&path, pem)?;
+            Ok(path)
+        };
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key)?.pem();
+        let ca = write("ca.pem", params.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(params, key);
-        let leaf = |usage| -> Result<Leaf, BoxError> {
+        let leaf = |name: &str, spiffe_id: &str, usage| -> Result<Leaf, BoxError> {
             let key = KeyPair::generate()?;
             let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+            params.subject_alt_names.push(SanType::URI(spiffe_id.try_into()?));
             params.extended_key_usages = vec![usage];
-            let cert = params.signed_by(&key, &issuer)?.pem();
-            Ok(Leaf { cert, key: key.serialize_pem() })
+            let cert = write(&format!("{name}.pem"), params.signed_by(&key, &issuer)?.pem())?;
+            Ok(Leaf { cert, key: write(&format!("{name}.key"), key.serialize_pem())? })
         };
-        let server = leaf(ExtendedKeyUsagePurpose::ServerAuth)?;
-        let client = leaf(ExtendedKeyUsagePurpose::ClientAuth)?;
+        let server =
+            leaf("server", "spiffe://bench.example/plugin/echo/1", ExtendedKeyUsagePurpose::ServerAuth)?;
+        let client = leaf("client", "spiffe://bench.example/host/1", ExtendedKeyUsagePurpose::ClientAuth)?;
         Ok(Self { ca, server, client })
     }
 }

@@ -17,6 +17,13 @@ pub const INSTANCES: u32 = 1;
 /// Most copies of a plugin on one host; more is a number typed wrong.
 pub const MAX_INSTANCES: u32 = 64;
 
+/// Connections to one instance: one carries the calls of most plugins, and four share out the work of a
+/// plugin that uses as many threads. Those beside the first are opened when calls crowd.
+pub const MAX_CONNECTIONS: u32 = 4;
+
+/// What [`MAX_CONNECTIONS`] may be raised to; a plugin needs no more descriptors from one host.
+pub const CONNECTIONS_BOUND: u32 = 64;
+
 /// From spawn to ready: a compiled plugin takes milliseconds, an interpreter with heavy imports on a cold
 /// disk takes seconds, a JVM on a busy machine more; a person still waits 30 s before giving up.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use super::decode::{
     Decoder, Section, boolean, choice, duration, integer, list, map, parsed, path, scalar_text, secret, size,
     string, text, version,
 };
-use super::defaults::{INSTANCES, MAX_ENTRIES, MAX_INSTANCES, MESSAGE_SIZES, TIMEOUTS};
+use super::defaults::{CONNECTIONS_BOUND, INSTANCES, MAX_ENTRIES, MAX_INSTANCES, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::quote;
 use super::json::{JsonConfig, json};
 use super::secret::Secret;
@@ -36,6 +36,8 @@ pub struct PluginOptions {
     pub config: Option<JsonConfig>,
     /// How calls are spread over its instances.
     pub balance: Option<Balance>,
+    /// Connections to one instance at most.
+    pub max_connections: Option<u32>,
     /// Largest message of a call.
     pub max_message_size: Option<ByteSize>,
     /// From spawn to ready.
@@ -118,6 +120,7 @@ impl PluginOptions {
         replace(&mut self.enabled, &over.enabled);
         replace(&mut self.instances, &over.instances);
         replace(&mut self.balance, &over.balance);
+        replace(&mut self.max_connections, &over.max_connections);
         replace(&mut self.max_message_size, &over.max_message_size);
         replace(&mut self.start_timeout, &over.start_timeout);
         replace(&mut self.drain_timeout, &over.drain_timeout);
@@ -149,6 +152,7 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         balance: section.optional(d, "balance", |d, node| {
             choice(d, node, &[("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest)])
         }),
+        max_connections: section.optional(d, "connection", connection).flatten(),
         max_message_size: section.optional(d, "max_message_size", |d, node| size(d, node, &MESSAGE_SIZES)),
         start_timeout: section.optional(d, "start_timeout", timeout),
         drain_timeout: section.optional(d, "drain_timeout", timeout),
@@ -156,6 +160,14 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         descriptor_set: section.optional(d, "descriptor_set", path),
         requires: section.optional(d, "requires", |d, node| list(d, node, MAX_ENTRIES, requirement)),
     }
+}
+
+/// `connection`, of which there is one key so far.
+fn connection(d: &mut Decoder<'_>, node: &Node) -> Option<Option<u32>> {
+    let mut section = Section::open(d, node)?;
+    let max = section.optional(d, "max_connections", |d, node| integer(d, node, 1..=CONNECTIONS_BOUND));
+    section.finish(d);
+    Some(max)
 }
 
 fn labels(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<String, String>> {

@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::address::Endpoint;
 use super::command::{BuildConfig, CommandLine};
-use super::defaults::{PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
+use super::defaults::{MAX_CONNECTIONS, PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
 use super::host::Config;
 use super::json::JsonConfig;
 use super::manifest::Manifest;
@@ -34,6 +34,8 @@ pub struct PluginConfig {
     pub source: Source,
     /// How calls are spread over its instances.
     pub balance: Balance,
+    /// Connections to one instance at most.
+    pub max_connections: u32,
     /// Largest message of a call.
     pub max_message_size: ByteSize,
     /// gRPC services, for plugins without reflection.
@@ -120,6 +122,7 @@ impl PluginConfig {
             labels: options.labels,
             source,
             balance: options.balance.unwrap_or_default(),
+            max_connections: options.max_connections.unwrap_or(MAX_CONNECTIONS),
             max_message_size: options.max_message_size.unwrap_or(host.max_message_size),
             services: options.services.unwrap_or_default(),
             descriptor_set: options.descriptor_set,

@@ -19,6 +19,7 @@ use super::preface::{Rewound, expect_http2};
 use super::principal::{Caller, Principal};
 use super::serve::{Shared, Upstream};
 use super::tls::{self, TlsError};
+use crate::transport::Fair;
 
 /// First and longest pause after a failed accept. When descriptors run out the listener stays readable, so
 /// without a pause the loop would spin.
@@ -232,12 +233,12 @@ async fn run<IO, U: Upstream>(
 async fn handshake<IO>(
     setup: impl Future<Output = Result<(IO, Caller), SetupError>>,
     shared: &Shared,
-) -> Result<Option<(Connection<Mended<Rewound<IO>>, Bytes>, Caller)>, SetupError>
+) -> Result<Option<(Connection<Mended<Rewound<Fair<IO>>>, Bytes>, Caller)>, SetupError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (io, caller) = setup.await?;
-    let Some(io) = expect_http2(io).await? else { return Ok(None) };
+    let Some(io) = expect_http2(Fair::new(io)).await? else { return Ok(None) };
     // The principals of Unix connections, where an authority means nothing.
     let local = matches!(caller.principal, Principal::Operator { .. } | Principal::Plugin { .. });
     let io = Mended::new(io, local);

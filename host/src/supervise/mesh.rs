@@ -379,9 +379,9 @@ impl Mesh {
         self.0.epoch.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn pool(&self, dialer: Dialer) -> Pool {
+    pub(super) fn pool(&self, dialer: Dialer, max_connections: u32) -> Pool {
         let (runtime, tasks) = (self.0.options.runtimes.data.clone(), self.0.tasks.clone());
-        Pool::new(dialer, Pool::MAX_CONNECTIONS, Settings::default(), runtime, tasks)
+        Pool::new(dialer, max_connections as usize, Settings::default(), runtime, tasks)
     }
 
     /// Runs a task of the mesh, beside the calls.

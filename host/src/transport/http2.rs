@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::Fair;
 use super::batch::Batched;
 
 /// Window of one stream, in bytes: what an endpoint may send ahead of a reader that stands still.
@@ -112,7 +113,7 @@ impl Connection {
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
-            .handshake(io);
+            .handshake(Fair::new(io));
         let (sender, connection) = tokio::time::timeout(settings.handshake_timeout, handshake)
             .await
             .map_err(|_| Closed::because("the peer does not take bytes"))?

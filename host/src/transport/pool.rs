@@ -58,9 +58,6 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Connections to one endpoint at most, unless said otherwise.
-    pub const MAX_CONNECTIONS: usize = 4;
-
     /// An empty pool of at most `max` connections (at least one), driven by tasks of `tasks` on `runtime`.
     pub fn new(dialer: Dialer, max: usize, settings: Settings, runtime: Handle, tasks: TaskTracker) -> Self {
         let slots = (0..max.max(1)).map(|_| ArcSwapOption::empty()).collect();

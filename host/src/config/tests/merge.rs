@@ -21,7 +21,7 @@ fn overridden(over: &str) -> PluginConfig {
 fn the_host_has_the_last_word() {
     let plugin = overridden(
         "{labels: {tier: two}, env: {B: c}, instances: 3, config: {limits: {high: 5}, mode: ~}, enabled: false, \
-          balance: round_robin, start_timeout: 1s, requires: [text ^1]}",
+          balance: round_robin, connection: {max_connections: 2}, start_timeout: 1s, requires: [text ^1]}",
     );
     let Source::Process(process) = &plugin.source else { panic!("not a process") };
     assert_eq!(process.instances.get(), 3);
@@ -32,6 +32,7 @@ fn the_host_has_the_last_word() {
     assert_eq!(plugin.labels.values().collect::<Vec<_>>(), ["a", "two"]);
     assert_eq!(plugin.config.value(), &serde_json::json!({"limits": {"low": 1, "high": 5}}));
     assert_eq!((plugin.enabled, plugin.balance), (false, Balance::RoundRobin));
+    assert_eq!(plugin.max_connections, 2);
     assert_eq!(plugin.start_timeout.as_secs(), 1);
     assert_eq!(plugin.requires[0].version.to_string(), "^1");
 }
@@ -41,6 +42,7 @@ fn what_nobody_says_is_a_default() {
     let plugin = overridden("{}");
     assert_eq!(plugin.version.unwrap().to_string(), "1.2.3");
     assert_eq!((plugin.enabled, plugin.balance), (true, Balance::LeastRequest));
+    assert_eq!(plugin.max_connections, defaults::MAX_CONNECTIONS);
     assert_eq!(plugin.max_message_size, ByteSize::mib(1));
     assert_eq!(plugin.start_timeout, defaults::START_TIMEOUT);
     assert_eq!(plugin.manifest.unwrap(), Path::new("/plugins/calc/plugin.yaml"));
