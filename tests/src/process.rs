@@ -169,11 +169,17 @@ impl Output {
         let into = Arc::clone(&all);
         let reader = std::thread::spawn(move || {
             let mut piece = [0; 8192];
-            // Text may be cut in the middle of a character.
-            let mut bytes = Vec::new();
+            // The beginning of a character that a read has cut.
+            let mut cut = Vec::new();
             while let Ok(count @ 1..) = from.read(&mut piece) {
-                bytes.extend_from_slice(&piece[..count]);
-                into.send_modify(|all| all.text = String::from_utf8_lossy(&bytes).into_owned());
+                cut.extend_from_slice(&piece[..count]);
+                let whole = match std::str::from_utf8(&cut) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    Ok(_) | Err(_) => cut.len(),
+                };
+                let rest = cut.split_off(whole);
+                into.send_modify(|all| all.text.push_str(&String::from_utf8_lossy(&cut)));
+                cut = rest;
             }
             into.send_modify(|all| all.ended = true);
         });
