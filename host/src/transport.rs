@@ -24,6 +24,7 @@ mod io;
 mod lane;
 mod pool;
 mod send;
+mod spoken;
 
 pub use address::{Address, InvalidAddress};
 pub(crate) use body::BodyError;
@@ -36,3 +37,4 @@ pub use in_process::InProcess;
 pub use io::Io;
 pub use lane::{Lane, Slot};
 pub use pool::{ConnectError, Pool};
+pub use spoken::Spoken;

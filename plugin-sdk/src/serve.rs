@@ -182,6 +182,8 @@ impl Connections {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            // The host passes on what its own clients cancel, and one connection carries the calls of them all.
+            .max_pending_accept_reset_streams(MAX_STREAMS as usize)
             .max_header_list_size(MAX_HEADER_LIST)
             // gRPC has no use for it, and it costs a header on every answer.
             .auto_date_header(false);

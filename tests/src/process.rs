@@ -80,12 +80,17 @@ impl Process {
 
     /// Waits until standard output contains `text`; false when it ended without.
     pub async fn wrote(&self, text: &str) -> bool {
-        self.out.contains(text, "standard output").await
+        self.wrote_within(text, DEADLINE).await
+    }
+
+    /// As [`wrote`](Self::wrote), with another bound.
+    pub async fn wrote_within(&self, text: &str, time: Duration) -> bool {
+        self.out.contains(text, "standard output", time).await
     }
 
     /// Waits until standard error contains `text`; false when it ended without.
     pub async fn wrote_error(&self, text: &str) -> bool {
-        self.err.contains(text, "standard error").await
+        self.err.contains(text, "standard error", DEADLINE).await
     }
 
     /// Waits for the end.
@@ -164,22 +169,28 @@ impl Output {
         let into = Arc::clone(&all);
         let reader = std::thread::spawn(move || {
             let mut piece = [0; 8192];
-            // Text may be cut in the middle of a character.
-            let mut bytes = Vec::new();
+            // The beginning of a character that a read has cut.
+            let mut cut = Vec::new();
             while let Ok(count @ 1..) = from.read(&mut piece) {
-                bytes.extend_from_slice(&piece[..count]);
-                into.send_modify(|all| all.text = String::from_utf8_lossy(&bytes).into_owned());
+                cut.extend_from_slice(&piece[..count]);
+                let whole = match std::str::from_utf8(&cut) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    Ok(_) | Err(_) => cut.len(),
+                };
+                let rest = cut.split_off(whole);
+                into.send_modify(|all| all.text.push_str(&String::from_utf8_lossy(&cut)));
+                cut = rest;
             }
             into.send_modify(|all| all.ended = true);
         });
         Self(all, Arc::new(Mutex::new(Some(reader))))
     }
 
-    async fn contains(&self, text: &str, what: &str) -> bool {
+    async fn contains(&self, text: &str, what: &str, time: Duration) -> bool {
         let mut all = self.0.subscribe();
-        let found = tokio::time::timeout(DEADLINE, all.wait_for(|all| all.ended || all.text.contains(text)));
+        let found = tokio::time::timeout(time, all.wait_for(|all| all.ended || all.text.contains(text)));
         let Ok(found) = found.await.map(|found| found.is_ok_and(|all| all.text.contains(text))) else {
-            panic!("waited {DEADLINE:?} in vain for {text:?} on {what}: {}", self.0.borrow().text);
+            panic!("waited {time:?} in vain for {text:?} on {what}: {}", self.0.borrow().text);
         };
         found
     }

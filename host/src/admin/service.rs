@@ -42,7 +42,14 @@ impl Service {
         &self,
         operation: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
-        let ended = self.control.spawn(operation).await;
+        let shared = self.shared.clone();
+        let ended = self.control.spawn(async move {
+            let result = operation.await;
+            // What it changed can be asked for by the time it is said to be done.
+            shared.offers.catch_up();
+            result
+        });
+        let ended = ended.await;
         ended.map_err(|_| Status::unavailable("the host is shutting down"))?
     }
 

@@ -178,11 +178,16 @@ impl Terminal {
             return;
         }
         let paint = self.err.paint;
-        let _ =
-            writeln!(self.err.writer, "{} {}", paint.tone(Tone::Bad, "error:"), lines(&error.to_string()));
+        let mut told = error.to_string();
+        let _ = writeln!(self.err.writer, "{} {}", paint.tone(Tone::Bad, "error:"), lines(&told));
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
-            let _ = writeln!(self.err.writer, "  caused by: {}", lines(&cause.to_string()));
+            let text = cause.to_string();
+            // Some errors say what caused them themselves.
+            if !told.contains(&text) {
+                let _ = writeln!(self.err.writer, "  caused by: {}", lines(&text));
+                told = text;
+            }
             source = cause.source();
         }
         for note in error.notes() {

@@ -53,7 +53,9 @@ pub enum DependencyError {
         found: Option<Version>,
     },
     /// Plugins require each other in a circle.
-    #[error("plugins require each other in a circle: {0}")]
+    #[error(
+        "plugins require each other in a circle: {0}; make one of the requirements optional, or remove it"
+    )]
     Cycle(Cycle),
     /// It requires a plugin that cannot start either.
     #[error("{plugin} requires {dependency}, which cannot start")]
@@ -88,7 +90,9 @@ fn did_you_mean(closest: &Option<PluginName>) -> String {
 }
 
 fn found_version(found: &Option<Version>) -> String {
-    found.as_ref().map_or_else(|| "no version of it is known".into(), |version| format!("{version} is there"))
+    found
+        .as_ref()
+        .map_or_else(|| "its manifest gives no version".into(), |version| format!("{version} is there"))
 }
 
 /// Plans the start of `plugins`. Disabled ones do not start and are no problem.

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::control::Control;
 use super::listen::{Listening, bind};
-use super::sources::follow;
+use super::sources::{Offers, follow};
 use super::{Host, HostError, Problem, Shared};
 use crate::admin;
 use crate::config::{Config, PluginConfig};
@@ -113,6 +113,7 @@ impl HostBuilder {
         let mesh = host.mesh().clone();
         let loaded = host.control.run(async move { mesh.load_all(plugins).await }).await;
         problems.extend(loaded.unwrap_or_default().into_iter().map(Problem::Load));
+        host.shared.offers.catch_up();
         Ok((host, problems))
     }
 
@@ -158,7 +159,8 @@ impl HostBuilder {
             mesh.insert_in_process(name, version, self.services, &self.config);
         }
         let catalog = Catalog::new();
-        let (health, following) = follow(&mesh, catalog.clone());
+        let offers = Arc::new(Offers::new(mesh.clone(), catalog.clone()));
+        let (health, following) = follow(offers.clone());
         control.handle().spawn(async move {
             // The watch on certificate files lives as long as this thread does.
             let _certificates = certificates;
@@ -169,6 +171,7 @@ impl HostBuilder {
             mesh,
             config: self.config,
             catalog: catalog.clone(),
+            offers,
             started: SystemTime::now(),
             addresses,
             shutdown,

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::is_control_service;
+use super::{is_control_service, is_service_name, words};
 use crate::route::Endpoint;
 
 /// Services of one plugin at most.
@@ -39,16 +39,18 @@ pub enum DescribeError {
     #[error("it has no server reflection; name its services in the manifest")]
     Absent,
     /// It broke off.
-    #[error("server reflection failed: {}", .0.message())]
+    #[error("server reflection failed: {}", words(.0))]
     Failed(#[source] Box<Status>),
     /// It takes too long.
-    #[error("server reflection did not end within {0:?}")]
+    #[error("server reflection did not end within {0:?}; name its services in the manifest")]
     Timeout(Duration),
     /// It offers more than fits.
-    #[error("it describes more than {0}")]
+    #[error("it describes more than {0}; name those of its services that are to be called in the manifest")]
     TooMuch(&'static str),
     /// The descriptors are not what they should be.
-    #[error("it describes itself with something that is no file descriptor: {0}")]
+    #[error(
+        "it describes itself with something that is no file descriptor: {0}; name its services in the manifest"
+    )]
     Malformed(#[from] prost::DecodeError),
 }
 
@@ -94,13 +96,15 @@ trait Reflection {
 async fn walk(reflection: &mut impl Reflection, services: &[String]) -> Result<Description, DescribeError> {
     let failed = |status: Status| match status.code() {
         Code::Unimplemented => DescribeError::Absent,
+        Code::ResourceExhausted | Code::OutOfRange => DescribeError::TooMuch("16 MiB of descriptors"),
         _ => DescribeError::Failed(Box::new(status)),
     };
     let mut found = Description { services: services.to_vec(), ..Description::default() };
     if found.services.is_empty() {
         for answer in reflection.ask(vec![Question::List]).await.map_err(failed)? {
             if let Answer::Services(services) = answer {
-                found.services.extend(services.into_iter().filter(|service| !is_control_service(service)));
+                let callable = |name: &String| is_service_name(name) && !is_control_service(name);
+                found.services.extend(services.into_iter().filter(callable));
             }
         }
     }
@@ -149,7 +153,9 @@ macro_rules! reflection {
 
         impl $name {
             fn new(endpoint: &Arc<Endpoint>) -> Self {
-                let client = $pb::server_reflection_client::ServerReflectionClient::new(endpoint.channel());
+                let client = $pb::server_reflection_client::ServerReflectionClient::new(
+                    endpoint.channel_with_limit(MAX_BYTES as u64),
+                );
                 Self(client.max_decoding_message_size(MAX_BYTES))
             }
         }

@@ -14,10 +14,10 @@ use plugmesh::{MAX_HANDSHAKE_BYTES, PLUGIN_CONTRACT};
 use semver::{Version, VersionReq};
 use tonic::{Code, Status};
 
-use super::is_control_service;
-use crate::code::code_name;
+use super::{is_control_service, is_service_name, words};
 use crate::name::PluginName;
 use crate::route::Endpoint;
+use crate::transport::{CallError, StreamError};
 
 /// Versions of the plugin contract that this host speaks.
 const VERSIONS: [u32; 1] = [1];
@@ -111,13 +111,16 @@ pub struct Dependency {
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// No answer in time.
-    #[error("it accepts connections but did not answer the handshake within {0:?}")]
+    #[error(
+        "it accepts connections but did not answer the handshake within {0:?}; look at its log, or raise \
+         start_timeout if it needs longer"
+    )]
     Timeout(Duration),
-    /// The peer talks, but not gRPC.
-    #[error("it accepts connections but does not speak gRPC over HTTP/2 ({0})")]
-    NotGrpc(String),
+    /// The connection or the stream ended without an answer.
+    #[error("the handshake broke off: {0}")]
+    Broken(String),
     /// The plugin answered with an error.
-    #[error("it refused the handshake: {}: {}", code_name(.0.code()), .0.message())]
+    #[error("it refused the handshake: {}", words(.0))]
     Refused(#[source] Arc<Status>),
     /// The answer breaks the contract.
     #[error("its handshake was refused: {0}")]
@@ -128,7 +131,7 @@ pub enum HandshakeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Too large.
-    #[error("the answer is larger than {MAX_HANDSHAKE_BYTES} bytes")]
+    #[error("the answer is larger than {MAX_HANDSHAKE_BYTES} bytes; keep large data out of it")]
     TooLarge,
     /// The chosen version was not offered, or none was chosen.
     #[error(
@@ -146,7 +149,7 @@ pub enum Refusal {
         found: String,
     },
     /// The version is no SemVer version.
-    #[error("its version {version:?} is not a SemVer version: {problem}")]
+    #[error("its version {version:?} is not a SemVer version such as 1.2.3: {problem}")]
     PluginVersion {
         /// As in the handshake.
         version: String,
@@ -154,10 +157,12 @@ pub enum Refusal {
         problem: String,
     },
     /// It needs something that this host does not have.
-    #[error("it requires the capability {0:?}, which this host does not know")]
+    #[error(
+        "it requires the capability {0:?}, which this host does not know; use a newer host, or a plugin without"
+    )]
     Capability(String),
     /// Some field is larger than the contract allows.
-    #[error("{what} is larger than the contract allows ({found} over {allowed})")]
+    #[error("{what} is larger than the contract allows ({found} over {allowed}); shorten it")]
     Bound {
         /// Which field.
         what: &'static str,
@@ -166,8 +171,11 @@ pub enum Refusal {
         /// How large it may be.
         allowed: usize,
     },
+    /// A name that is no service's.
+    #[error("it names a service {0:?}; gRPC services are named package.Service")]
+    Service(String),
     /// A dependency is malformed.
-    #[error("its dependency {dependency:?} is malformed: {problem}")]
+    #[error("its dependency {dependency:?} is malformed: {problem}; a range is written as ^1.2")]
     Dependency {
         /// As in the handshake.
         dependency: String,
@@ -194,12 +202,16 @@ pub async fn handshake(
         Err(status) => match status.code() {
             Code::Unimplemented => Ok(Introduction::default()),
             Code::ResourceExhausted | Code::OutOfRange => Err(Refusal::TooLarge.into()),
-            Code::Unavailable | Code::Internal if std::error::Error::source(&status).is_some() => {
-                Err(HandshakeError::NotGrpc(status.message().to_owned()))
-            }
+            _ if is_transport(&status) => Err(HandshakeError::Broken(status.message().to_owned())),
             _ => Err(HandshakeError::Refused(Arc::new(status))),
         },
     }
+}
+
+/// Whether the status was made here, for want of one from the plugin.
+pub(crate) fn is_transport(status: &Status) -> bool {
+    std::error::Error::source(status)
+        .is_some_and(|source| source.is::<StreamError>() || source.is::<CallError>())
 }
 
 fn request(hello: Hello) -> HandshakeRequest {
@@ -236,6 +248,9 @@ fn check(response: HandshakeResponse, expected: &PluginName) -> Result<Introduct
     bounds(&metadata)?;
     bound("the list of services", response.services.len(), MAX_LIST)?;
     bound("the list of dependencies", response.dependencies.len(), MAX_LIST)?;
+    if let Some(service) = response.services.iter().find(|service| !is_service_name(service)) {
+        return Err(Refusal::Service(shorten(service)));
+    }
     let version = Version::parse(&metadata.version).map_err(|problem| Refusal::PluginVersion {
         version: shorten(&metadata.version),
         problem: problem.to_string(),
@@ -316,7 +331,9 @@ mod tests {
     #[test]
     fn refuses_what_breaks_the_contract() {
         type Spoil = fn(&mut HandshakeResponse);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("names a service \"not a service\\n\"", |r| r.services.push("not a service\n".into())),
+            ("names a service \"\"", |r| r.services.push(String::new())),
             ("chose version 7", |r| r.contracts[0].version = 7),
             ("chose no version", |r| r.contracts.clear()),
             ("calls itself \"other\"", |r| r.metadata.as_mut().unwrap().name = "other".into()),

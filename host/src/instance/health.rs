@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use super::words;
 use crate::route::{Endpoint, EndpointChannel};
 
 /// What an instance says of itself.
@@ -24,6 +26,9 @@ pub enum Health {
 pub struct HealthWatch {
     client: HealthClient<EndpointChannel>,
     state: State,
+    /// The last word that was not told yet, and when it may be.
+    held: Option<Health>,
+    tell_from: Instant,
 }
 
 #[derive(Debug)]
@@ -38,8 +43,12 @@ enum State {
 
 /// The health of an instance cannot be learnt.
 #[derive(Debug, thiserror::Error)]
-#[error("its health cannot be learnt: {}", .0.message())]
+#[error("its health cannot be learnt: {}", words(.0))]
 pub struct HealthError(#[source] Box<Status>);
+
+/// Words that come faster than this are taken together, and the last one stands: an instance that changes its
+/// mind all the time is not to keep the host busy with it.
+const PACE: Duration = Duration::from_millis(50);
 
 /// Between two attempts to watch an instance that ended the last one.
 const RETRY: Duration = Duration::from_millis(500);
@@ -47,7 +56,8 @@ const RETRY: Duration = Duration::from_millis(500);
 impl HealthWatch {
     /// A watch that has asked nothing yet.
     pub fn new(endpoint: &Arc<Endpoint>) -> Self {
-        Self { client: HealthClient::new(endpoint.channel()), state: State::Idle }
+        let client = HealthClient::new(endpoint.channel());
+        Self { client, state: State::Idle, held: None, tell_from: Instant::now() }
     }
 
     /// Waits for the next word on the health of the whole instance, the service named "". The first one
@@ -66,10 +76,20 @@ impl HealthWatch {
                         Err(status) => return self.ended(status),
                     }
                 }
-                State::Watching(stream) => match stream.message().await {
-                    Ok(Some(response)) => return Ok(health(response.status())),
-                    Ok(None) => self.state = State::Ended,
-                    Err(status) => return self.ended(status),
+                State::Watching(stream) => tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(self.tell_from), if self.held.is_some() => {
+                        if let Some(health) = self.held.take() {
+                            self.tell_from = Instant::now() + PACE;
+                            return Ok(health);
+                        }
+                    }
+                    message = stream.message() => match message {
+                        Ok(Some(response)) => self.held = Some(health(response.status())),
+                        // What was held comes from a watch that is over: the next one says it again.
+                        Ok(None) => return self.ended(Status::unavailable("the watch ended")),
+                        Err(status) => return self.ended(status),
+                    },
                 },
                 State::Ended => {
                     tokio::time::sleep(RETRY).await;

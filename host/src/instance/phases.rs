@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use plugmesh::plugin::v1::plugin_service_client::PluginServiceClient;
 use plugmesh::plugin::v1::{DrainRequest, Phase, RunPhaseRequest, Session};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::words;
 use crate::route::{Endpoint, EndpointChannel};
 
 /// Runs the lifecycle of one session.
@@ -20,7 +22,7 @@ pub struct Phases {
 #[derive(Debug, thiserror::Error)]
 pub enum PhaseError {
     /// The plugin said no.
-    #[error("{} failed: {}", phase.as_str_name(), status.message())]
+    #[error("{} failed: {}", phase.as_str_name(), words(status))]
     Failed {
         /// Which phase.
         phase: Phase,
@@ -29,7 +31,7 @@ pub enum PhaseError {
         status: Box<Status>,
     },
     /// No answer in time.
-    #[error("{} did not end within {after:?}", phase.as_str_name())]
+    #[error("{} did not end within {after:?}; look at its log for what it waits for", phase.as_str_name())]
     Timeout {
         /// Which phase.
         phase: Phase,
@@ -47,13 +49,18 @@ impl Phases {
     /// PRE_INIT, INIT with the configuration, POST_INIT.
     ///
     /// # Errors
-    /// A phase fails, or all of them together take longer than `within`. UNIMPLEMENTED is no failure.
-    pub async fn start(&mut self, config_json: Vec<u8>, within: Duration) -> Result<(), PhaseError> {
-        let deadline = tokio::time::Instant::now() + within;
+    /// A phase fails, or they are not over at `deadline`, which the error shows as `within`. UNIMPLEMENTED is no
+    /// failure.
+    pub async fn start(
+        &mut self,
+        config_json: Vec<u8>,
+        deadline: Instant,
+        within: Duration,
+    ) -> Result<(), PhaseError> {
         for (phase, config) in
             [(Phase::PreInit, Vec::new()), (Phase::Init, config_json), (Phase::PostInit, Vec::new())]
         {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             self.run(phase, config, left, within).await?;
         }
         Ok(())
@@ -62,11 +69,11 @@ impl Phases {
     /// PRE_CLEANUP and CLEANUP. The instance ends whatever it answers, so the first failure is only told.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// A phase fails, or both together take longer than `within`.
     pub async fn stop(&mut self, within: Duration) -> Result<(), PhaseError> {
-        let deadline = tokio::time::Instant::now() + within;
+        let deadline = Instant::now() + within;
         for phase in [Phase::PreCleanup, Phase::Cleanup] {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             self.run(phase, Vec::new(), left, within).await?;
         }
         Ok(())

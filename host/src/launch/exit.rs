@@ -58,8 +58,8 @@ impl fmt::Display for Cause {
             Self::Code(code) => write!(f, "exited with status {code}"),
             Self::Signal { number, core } => {
                 match signal_name(number) {
-                    Some(name) => write!(f, "killed by {name}")?,
-                    None => write!(f, "killed by signal {number}")?,
+                    Some(name) => write!(f, "was killed by {name}")?,
+                    None => write!(f, "was killed by signal {number}")?,
                 }
                 f.write_str(if core { " (core dumped)" } else { "" })
             }
@@ -99,9 +99,12 @@ mod tests {
     #[test]
     fn an_end_is_said_in_words() {
         assert_eq!(Cause::Code(3).to_string(), "exited with status 3");
-        assert_eq!(Cause::Signal { number: 9, core: false }.to_string(), "killed by SIGKILL");
-        assert_eq!(Cause::Signal { number: 11, core: true }.to_string(), "killed by SIGSEGV (core dumped)");
-        assert_eq!(Cause::Signal { number: 40, core: false }.to_string(), "killed by signal 40");
+        assert_eq!(Cause::Signal { number: 9, core: false }.to_string(), "was killed by SIGKILL");
+        assert_eq!(
+            Cause::Signal { number: 11, core: true }.to_string(),
+            "was killed by SIGSEGV (core dumped)"
+        );
+        assert_eq!(Cause::Signal { number: 40, core: false }.to_string(), "was killed by signal 40");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub use watch::Arrivals;
 use watch::Interest;
 
+use super::diagnose::exit_hint;
 use super::exit::Exit;
 use super::process::Process;
 
@@ -53,7 +54,7 @@ pub enum Connected {
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// It ended before.
-    #[error("it {exit} before {}{}", awaited.what(), quoted(last_lines))]
+    #[error("it {exit} before it {}{}{}", awaited.done(), hint(exit, last_lines), quoted(last_lines))]
     Exited {
         /// How.
         exit: Exit,
@@ -63,7 +64,10 @@ pub enum NotReady {
         last_lines: Vec<String>,
     },
     /// It did not in time.
-    #[error("after {after:?} it still runs but {} is awaited{}", awaited.what(), quoted(last_lines))]
+    #[error(
+        "after {after:?} it still runs but has not {}; raise start_timeout if it needs longer{}",
+        awaited.done(), quoted(last_lines)
+    )]
     Timeout {
         /// What it should have made.
         awaited: Awaited,
@@ -98,10 +102,10 @@ impl Awaited {
         }
     }
 
-    fn what(&self) -> String {
+    fn done(&self) -> String {
         match self {
-            Self::Socket(path) => format!("a listener on unix://{}", path.display()),
-            Self::AddressFile(path) => format!("an address in {}", path.display()),
+            Self::Socket(path) => format!("listened on unix://{}", path.display()),
+            Self::AddressFile(path) => format!("written its address to {}", path.display()),
         }
     }
 }
@@ -172,7 +176,16 @@ async fn retry<T, F: Future<Output = io::Result<T>>>(attempt: impl Fn() -> F) ->
     }
 }
 
+/// What an early end most likely means, where more is known than it says itself.
+pub(crate) fn hint(exit: &Exit, lines: &[String]) -> String {
+    exit_hint(exit.cause, lines).map_or_else(String::new, |hint| format!(" ({hint})"))
+}
+
+/// Lines that an error shows; the log has the rest.
+const SHOWN: usize = 10;
+
 fn quoted(lines: &[String]) -> String {
+    let lines = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
     if lines.is_empty() {
         return "; it wrote nothing to standard error".to_owned();
     }

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use super::{Endpoint, MessageMeter, RouteError};
 use crate::transport::{BodyError, ResponseBody};
 
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How a call ended, as far as the endpoint is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ impl Outcome {
     fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
         trailers.get(&GRPC_STATUS).map(|status| Self::of(Code::from_bytes(status.as_bytes())))
     }
+}
+
+fn is_ok(trailers: &HeaderMap) -> bool {
+    trailers.get(&GRPC_STATUS).is_some_and(|status| status == "0")
 }
 
 /// Counts a call on its endpoint until it is dropped. A call of which nothing else is known was cancelled.
@@ -73,6 +77,8 @@ pub struct CallBody {
     call: Option<Call>,
     meter: MessageMeter,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether the status came with the head.
+    has_status: bool,
     ended: bool,
 }
 
@@ -89,6 +95,7 @@ impl CallBody {
         this.deadline = deadline;
         // A "trailers-only" response has its status up here.
         if let Some(outcome) = Outcome::of_trailers(headers) {
+            this.has_status = true;
             this.end(outcome);
         }
         this
@@ -96,13 +103,30 @@ impl CallBody {
 
     pub(super) fn uncounted(body: ResponseBody, endpoint: &Arc<Endpoint>, max_message: u64) -> Self {
         let meter = MessageMeter::new(max_message);
-        Self { body, endpoint: endpoint.clone(), call: None, meter, deadline: None, ended: false }
+        Self {
+            body,
+            endpoint: endpoint.clone(),
+            call: None,
+            meter,
+            deadline: None,
+            has_status: false,
+            ended: false,
+        }
     }
 
     fn end(&mut self, outcome: Outcome) {
         if let Some(call) = self.call.take() {
             call.end(outcome);
         }
+    }
+
+    /// The plugin says that all is well and has not sent all of a message: nothing that a caller could trust.
+    fn cut_short(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.fail(RouteError::cut_short(&self.endpoint).into(), Outcome::Failed)
+    }
+
+    fn without_status(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.fail(RouteError::without_status(&self.endpoint).into(), Outcome::Failed)
     }
 
     fn fail(&mut self, status: Status, outcome: Outcome) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -121,17 +145,18 @@ impl Body for CallBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        let frame = match this.body.poll_next(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let over =
-                    this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-                return match over {
-                    true => this.fail(RouteError::deadline(&this.endpoint).into(), Outcome::Failed),
-                    false => Poll::Pending,
-                };
-            }
+        let polled = this.body.poll_next(cx);
+        // Also while data flows: a stream without end must not outlive its deadline. What is there and ends the
+        // call counts, even when time is up as well.
+        let goes_on = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_data(),
+            Poll::Ready(_) => false,
+            Poll::Pending => true,
         };
+        if goes_on && this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            return this.fail(RouteError::deadline(&this.endpoint).into(), Outcome::Failed);
+        }
+        let Poll::Ready(frame) = polled else { return Poll::Pending };
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -139,8 +164,18 @@ impl Body for CallBody {
                         let error = RouteError::response_too_large(&this.endpoint, too_large);
                         return this.fail(error.into(), Outcome::Served);
                     }
-                } else if let Some(outcome) = frame.trailers_ref().and_then(Outcome::of_trailers) {
-                    this.end(outcome);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    return match Outcome::of_trailers(trailers) {
+                        Some(_) if this.meter.is_within_message() && is_ok(trailers) => this.cut_short(),
+                        Some(outcome) => {
+                            // Nothing comes after trailers.
+                            this.ended = true;
+                            this.end(outcome);
+                            Poll::Ready(Some(Ok(frame)))
+                        }
+                        None if this.has_status => Poll::Ready(Some(Ok(frame))),
+                        None => this.without_status(),
+                    };
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -152,12 +187,11 @@ impl Body for CallBody {
                 let outcome = Outcome::of(status.code());
                 this.fail(status, outcome)
             }
-            None => {
-                // No status at all: the caller will see UNKNOWN.
+            None if this.has_status => {
                 this.ended = true;
-                this.end(Outcome::Failed);
                 Poll::Ready(None)
             }
+            None => this.without_status(),
         }
     }
 

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use plugmesh::metadata;
 use tonic::Status;
 
-use super::call::{CallBody, Outcome};
+use super::call::{CallBody, GRPC_STATUS, Outcome};
 use super::{MessageMeter, RouteError, Router, timeout};
 use crate::BoxError;
 
@@ -73,6 +74,11 @@ impl Channel {
         match result {
             Ok(response) => {
                 let (head, body) = response.into_parts();
+                if !is_grpc(&head) {
+                    call.end(Outcome::Failed);
+                    let content_type = head.headers.get(CONTENT_TYPE);
+                    return Err(RouteError::not_grpc(&endpoint, head.status, content_type).into());
+                }
                 let body = CallBody::new(&head.headers, body, call, max_message, deadline);
                 Ok(Response::from_parts(head, body))
             }
@@ -110,6 +116,15 @@ fn service(path: &str) -> Result<&str, RouteError> {
         true => Err(RouteError::malformed_path(path)),
         false => Ok(service),
     }
+}
+
+/// Whether the head begins a gRPC response. Whoever gives a status of gRPC is believed; without a content-type
+/// the frames decide.
+fn is_grpc(head: &http::response::Parts) -> bool {
+    let is_content = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    let content_type = head.headers.get(CONTENT_TYPE);
+    (head.status == StatusCode::OK && content_type.is_none_or(is_content))
+        || head.headers.contains_key(&GRPC_STATUS)
 }
 
 fn text<'a>(headers: &'a HeaderMap, key: &HeaderName) -> Option<&'a str> {

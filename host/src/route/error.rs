@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use http::{HeaderValue, StatusCode};
 use tonic::{Code, Status};
 
 use super::call::Outcome;
@@ -109,7 +110,9 @@ impl RouteError {
     }
 
     pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
-        let error = Self::new(Code::Unavailable, format!("{} has no open connection", place(endpoint)));
+        let message =
+            format!("{} has no open connection; the host is opening one, try again", place(endpoint));
+        let error = Self::new(Code::Unavailable, message).because(CallError::NotConnected);
         Self { not_connected: true, ..error }
     }
 
@@ -125,6 +128,49 @@ impl RouteError {
 
     pub(super) fn stream(endpoint: &Endpoint, error: StreamError) -> Self {
         Self::new(error.code(), format!("{}: {error}", place(endpoint))).because(error)
+    }
+
+    /// A server that speaks HTTP there, but no gRPC. The code is what gRPC makes of the HTTP status.
+    pub(super) fn not_grpc(
+        endpoint: &Endpoint,
+        status: StatusCode,
+        content_type: Option<&HeaderValue>,
+    ) -> Self {
+        let code = match status.as_u16() {
+            400 => Code::Internal,
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::Unimplemented,
+            429 | 502..=504 => Code::Unavailable,
+            _ => Code::Unknown,
+        };
+        let content_type = match content_type {
+            Some(value) => format!("content-type {value:?}"),
+            None => "no content-type".to_owned(),
+        };
+        let message = format!(
+            "{} answered with HTTP status {} and {content_type}, which is no gRPC response; it, or a proxy before \
+             it, has no gRPC service at that path",
+            place(endpoint),
+            status.as_u16()
+        );
+        Self::new(code, message)
+    }
+
+    pub(super) fn without_status(endpoint: &Endpoint) -> Self {
+        let message = format!(
+            "{} ended its answer without a gRPC status; a gRPC server sends grpc-status in the trailers",
+            place(endpoint)
+        );
+        Self::new(Code::Unknown, message)
+    }
+
+    pub(super) fn cut_short(endpoint: &Endpoint) -> Self {
+        let message = format!(
+            "{} ended its answer with OK in the middle of a message; what it sent is not complete",
+            place(endpoint)
+        );
+        Self::new(Code::Internal, message)
     }
 
     pub(super) fn response_too_large(endpoint: &Endpoint, error: TooLarge) -> Self {

@@ -35,6 +35,11 @@ impl MessageMeter {
         Self { max, left: 0, prefix: [0; PREFIX], seen: 0 }
     }
 
+    /// Whether the bytes so far end within a message.
+    pub fn is_within_message(&self) -> bool {
+        self.left > 0 || self.seen > 0
+    }
+
     /// Takes note of the next bytes.
     ///
     /// # Errors
@@ -96,5 +101,15 @@ mod tests {
         let mut meter = MessageMeter::new(100);
         assert_eq!(meter.advance(&message(100)), Ok(()));
         assert_eq!(meter.advance(&message(100)), Ok(()));
+    }
+
+    #[test]
+    fn knows_when_a_message_is_cut() {
+        let bytes = message(3);
+        for cut in 0..=bytes.len() {
+            let mut meter = MessageMeter::new(100);
+            meter.advance(&bytes[..cut]).unwrap();
+            assert_eq!(meter.is_within_message(), 0 < cut && cut < bytes.len(), "after {cut} bytes");
+        }
     }
 }

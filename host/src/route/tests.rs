@@ -401,3 +401,45 @@ async fn a_server_that_asks_for_a_new_connection_gets_one() {
     }
     tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap();
 }
+
+/// What a caller sees when the plugin answers with this head, these bytes and these trailers.
+async fn answered(
+    head: Response<()>,
+    data: &'static [u8],
+    trailers: Option<http::HeaderMap>,
+) -> (Code, String, u64) {
+    let handle = move |_: Request<RecvStream>, mut reply: SendResponse<Bytes>| {
+        let (head, trailers) = (head.clone(), trailers.clone());
+        async move {
+            let mut send = reply.send_response(head, false).unwrap();
+            send.send_data(Bytes::from_static(data), trailers.is_none()).unwrap();
+            if let Some(trailers) = trailers {
+                send.send_trailers(trailers).unwrap();
+            }
+        }
+    };
+    let (router, endpoint, _directory) = demo(1000, handle).await;
+    let status = status(call(&router, request(body(vec![message(1)], false))).await).await;
+    assert_eq!(endpoint.in_flight(), 0);
+    (status.code(), status.message().to_owned(), endpoint.failures())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_grpc_is_told_as_such() {
+    let html = Response::builder().status(503).header("content-type", "text/html").body(()).unwrap();
+    let (code, message, failures) = answered(html, b"<h1>later</h1>", None).await;
+    assert_eq!((code, failures), (Code::Unavailable, 1));
+    let said = "instance demo-0 of plugin demo answered with HTTP status 503 and content-type \"text/html\"";
+    assert!(message.starts_with(said), "{message}");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_status_or_cut_in_a_message_has_failed() {
+    let (code, message, failures) = answered(head(), b"\0\0\0\0\x01x", None).await;
+    assert_eq!((code, failures), (Code::Unknown, 1));
+    assert!(message.contains("demo-0") && message.contains("without a gRPC status"), "{message}");
+    let (code, message, failures) = answered(head(), b"\0\0\0\0\x09x", Some(ok())).await;
+    assert_eq!((code, failures), (Code::Internal, 1));
+    assert!(message.contains("demo-0") && message.contains("in the middle of a message"), "{message}");
+    assert_eq!(answered(head(), b"\0\0\0\0\x01x", Some(ok())).await.0, Code::Ok);
+}

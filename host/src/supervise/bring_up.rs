@@ -39,25 +39,39 @@ pub(super) async fn bring_up(
     };
     let mut health = HealthWatch::new(endpoint);
     let hello = hello(mesh, config, endpoint, token, session.clone(), managed);
-    // Both at once: neither needs the other, and each is a round trip.
-    let (introduction, first) = tokio::join!(handshake(endpoint, hello, within), health.next());
-    let introduction = introduction?;
-    if !introduction.config_schema.is_empty() {
-        schema::check(&introduction.config_schema, config.config.value())?;
-    }
-    let mut phases = None;
-    if managed && introduction.tier == Tier::Contract {
-        let mut started = Phases::new(endpoint, session);
-        let left = deadline.saturating_duration_since(Instant::now());
-        started.start(config.config.to_json().into_bytes(), left).await?;
-        phases = Some(started);
-    }
-    if !matches!(first, Ok(Health::Serving)) {
-        let healthy = async { while !matches!(health.next().await, Ok(Health::Serving)) {} };
-        let left = deadline.saturating_duration_since(Instant::now());
-        tokio::time::timeout(left, healthy).await.map_err(|_| StartError::Unhealthy(within))?;
+    let first = tokio::time::timeout_at(deadline, health.next());
+    let introducing = async {
+        let introduction = handshake(endpoint, hello, within).await?;
+        check_config(config, &introduction).await?;
+        let mut phases = None;
+        if managed && introduction.tier == Tier::Contract {
+            let mut started = Phases::new(endpoint, session);
+            started.start(config.config.to_json().into_bytes(), deadline, within).await?;
+            phases = Some(started);
+        }
+        Ok::<_, StartError>((introduction, phases))
+    };
+    // Both at once: neither needs the other, and each costs round trips.
+    let ((introduction, phases), first) = tokio::try_join!(introducing, async { Ok(first.await.ok()) })?;
+    let mut last = first;
+    while !matches!(last, Some(Ok(Health::Serving))) {
+        match tokio::time::timeout_at(deadline, health.next()).await {
+            Ok(word) => last = Some(word),
+            Err(_) => return Err(StartError::Unhealthy { within, last }),
+        }
     }
     Ok(Up { introduction, health, phases })
+}
+
+/// Checks the configuration against the schema of the plugin, which may take a while.
+async fn check_config(config: &PluginConfig, introduction: &Introduction) -> Result<(), StartError> {
+    if introduction.config_schema.is_empty() {
+        return Ok(());
+    }
+    let (schema, value) = (introduction.config_schema.clone(), config.config.value().clone());
+    let checked = tokio::task::spawn_blocking(move || schema::check(&schema, &value)).await;
+    // No word from the thread: the host is shutting down.
+    Ok(checked.map_err(|_| StartError::Stopped)??)
 }
 
 fn hello(

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::config::schema::SchemaError;
 use crate::identity::{AuthorityError, TlsError, WatchError, WriteError};
-use crate::instance::{DescribeError, HandshakeError, PhaseError};
+use crate::instance::{DescribeError, HandshakeError, Health, HealthError, PhaseError, is_transport};
 use crate::launch::{Exit, NotReady, RunDirectoryError, SpawnError};
-use crate::transport::ConnectError;
+use crate::transport::{Address, Closed, ConnectError, Spoken};
 
 /// Why an instance did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +42,23 @@ pub enum StartError {
     /// It cannot be reached.
     #[error("{}", chain(.0))]
     Connect(#[from] ConnectError),
+    /// Something listens there that is no gRPC server.
+    #[error(
+        "it listens on {address} but {spoken}; serve gRPC over HTTP/2 there{}",
+        if *spoken == Spoken::Tls { ", without TLS" } else { "" }
+    )]
+    NotHttp2 {
+        /// Where.
+        address: Address,
+        /// What it speaks.
+        spoken: Spoken,
+    },
     /// It ended while it was being brought up.
     #[error("it {0} before it was ready")]
     Exited(Exit),
     /// The connection was lost while it was being brought up.
-    #[error("the connection was lost before it was ready")]
-    Lost,
+    #[error("the connection to it broke before it was ready ({0}); look at its log")]
+    Lost(Closed),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -55,17 +66,38 @@ pub enum StartError {
     #[error(transparent)]
     Describe(#[from] DescribeError),
     /// Its configuration does not fit its schema.
-    #[error(transparent)]
+    #[error("{problem}; correct {place}", problem = .0, place = where_to_correct(.0))]
     Schema(#[from] SchemaError),
     /// A phase failed.
     #[error(transparent)]
     Phase(#[from] PhaseError),
     /// It answers, but never says that it is healthy.
-    #[error("it answers but its health was not SERVING within {0:?}; raise start_timeout if it needs longer")]
-    Unhealthy(Duration),
+    #[error(
+        "it answers but its health was not SERVING within {within:?}: {}; {}",
+        last_word(last),
+        unhealthy_help(last)
+    )]
+    Unhealthy {
+        /// The bound.
+        within: Duration,
+        /// What was last heard of its health.
+        last: Option<Result<Health, HealthError>>,
+    },
     /// The host is shutting down.
     #[error("it was stopped before it was ready")]
     Stopped,
+}
+
+impl StartError {
+    /// Whether it comes from a connection that broke: what broke it explains more.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Handshake(HandshakeError::Broken(_)) => true,
+            Self::Phase(PhaseError::Failed { status, .. })
+            | Self::Describe(DescribeError::Failed(status)) => is_transport(status),
+            _ => false,
+        }
+    }
 }
 
 /// Why an instance did not start, with the last it wrote.
@@ -115,6 +147,31 @@ pub(super) fn with_lines(f: &mut impl fmt::Write, lines: &[String]) -> fmt::Resu
         write!(f, "; it last wrote:")?;
     }
     shown.iter().try_for_each(|line| write!(f, "\n  {line}"))
+}
+
+fn where_to_correct(error: &SchemaError) -> &'static str {
+    match error {
+        SchemaError::Violated(_) => "`config` in plugin.yaml or plugmesh.yaml",
+        SchemaError::TooLarge(_) | SchemaError::NotJson(_) | SchemaError::Invalid { .. } => {
+            "config_schema_json in its handshake"
+        }
+    }
+}
+
+fn last_word(last: &Option<Result<Health, HealthError>>) -> String {
+    match last {
+        Some(Ok(Health::Serving)) => "it was SERVING too late".to_owned(),
+        Some(Ok(Health::NotServing)) => "it says NOT_SERVING".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        None => "it does not answer grpc.health.v1.Health/Watch".to_owned(),
+    }
+}
+
+fn unhealthy_help(last: &Option<Result<Health, HealthError>>) -> &'static str {
+    match last {
+        Some(Ok(_)) => "raise start_timeout if it needs longer",
+        Some(Err(_)) | None => "a plugin without a health service answers UNIMPLEMENTED",
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

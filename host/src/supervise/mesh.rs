@@ -137,6 +137,13 @@ impl Mesh {
         self.0.tasks.wait().await;
     }
 
+    /// Lets go of every plugin without stopping it in order. Whatever of it still runs ends with the last handle.
+    pub(crate) fn forget_plugins(&self) {
+        let plugins = std::mem::take(&mut *lock(&self.0.plugins));
+        // Not under the lock: what is dropped here may be all that is left of the mesh.
+        drop(plugins);
+    }
+
     /// Runs an operation beside the calls, to its end, even when whoever asked for it goes away. `None` when the
     /// host has stopped.
     pub async fn run<T: Send + 'static>(

@@ -68,9 +68,11 @@ impl Plugin {
         Ok(())
     }
 
-    /// Drains and stops every instance; calls in flight may go on for `grace`. It stays on the board.
+    /// Drains and stops every instance; calls in flight may go on for `grace`, or for the plugin's own drain
+    /// timeout when that is less. It stays on the board.
     pub async fn stop(&self, grace: Duration) {
         let mut state = self.0.state.lock().await;
+        let grace = grace.min(state.config.drain_timeout);
         self.stage(Stage::Draining);
         stop_all(std::mem::take(&mut state.tasks), grace).await;
         self.0.mesh.board().update(&self.0.name, |status| {

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::Mesh;
 use crate::config::PluginConfig;
-use crate::instance::{DescribeError, Description, Introduction, describe};
+use crate::instance::{Dependency, DescribeError, Description, Introduction, describe};
 use crate::route::{Endpoint, Route};
 
 /// Bound on asking a ready instance to describe itself.
@@ -57,6 +57,7 @@ pub(super) fn announce(
         status.introduction = Some(Arc::new(introduction));
         status.services.clone_from(&services);
     });
+    warn_of_missing(mesh, config);
     match description {
         Some(description) => publish(mesh, config, description),
         // Calls need no descriptors, so nobody waits for them.
@@ -64,6 +65,26 @@ pub(super) fn announce(
             let (task, config, endpoint) = (mesh.clone(), config.clone(), endpoint.clone());
             mesh.spawn(async move { learn(&task, &config, &endpoint, &services).await });
         }
+    }
+}
+
+/// Says which plugins the handshake asks for that are not there. The manifest's own requirements have been
+/// dealt with: they decide when a plugin starts, which only a manifest can, as the handshake comes later.
+fn warn_of_missing(mesh: &Mesh, config: &PluginConfig) {
+    let board = mesh.board().snapshot();
+    let introduction = board.get(&config.name).and_then(|status| status.introduction.clone());
+    let theirs = introduction.iter().flat_map(|introduction| &introduction.requires);
+    for Dependency { plugin, range, .. } in theirs.filter(|dependency| !dependency.optional) {
+        let found = board.get(plugin).map(|status| status.version());
+        let problem = match found {
+            None => "there is no such plugin",
+            Some(Some(version)) if !range.matches(&version) => "another version is there",
+            Some(_) => continue,
+        };
+        tracing::warn!(
+            plugin = %config.name,
+            "its handshake says that it requires {plugin} {range}, and {problem}; calls to that one will fail"
+        );
     }
 }
 

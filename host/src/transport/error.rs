@@ -24,8 +24,11 @@ pub enum CallError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StreamError {
     /// The peer reset the stream.
-    #[error("the stream was reset ({0})")]
+    #[error("the stream was reset ({0:?})")]
     Reset(Reason),
+    /// This side reset the stream: the peer broke a rule of HTTP/2 on it, or a limit.
+    #[error("its answer has more than the host's 16 KiB of headers, or breaks HTTP/2 ({0:?})")]
+    Refused(Reason),
     /// The connection was lost with the stream on it.
     #[error("the connection was lost ({0})")]
     Lost(Closed),
@@ -41,6 +44,7 @@ impl StreamError {
     pub fn code(&self) -> Code {
         match self {
             Self::Lost(_) => Code::Unavailable,
+            Self::Refused(_) => Code::Internal,
             Self::Reset(reason) => match *reason {
                 Reason::REFUSED_STREAM => Code::Unavailable,
                 Reason::CANCEL => Code::Cancelled,
@@ -55,6 +59,7 @@ impl StreamError {
 impl From<h2::Error> for StreamError {
     fn from(error: h2::Error) -> Self {
         match error.reason() {
+            Some(reason) if error.is_reset() && error.is_library() => Self::Refused(reason),
             Some(reason) if error.is_reset() => Self::Reset(reason),
             _ => Self::Lost(Closed::from(&error)),
         }

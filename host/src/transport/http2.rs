@@ -67,7 +67,14 @@ impl Closed {
 
 impl From<&h2::Error> for Closed {
     fn from(error: &h2::Error) -> Self {
-        Self(error.to_string().into())
+        let text = error.to_string();
+        // What h2 says of limits of this side tells neither whose they are nor what they are.
+        let limit = match () {
+            () if text.contains("header_list_way_too_large") => "far more than the host's 16 KiB of headers",
+            () if text.contains("too_many_continuations") => "headers without end",
+            () => return Self(text.into()),
+        };
+        Self(format!("it sent {limit}").into())
     }
 }
 
@@ -140,6 +147,11 @@ impl Connection {
     /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         self.closed.borrow().is_some()
+    }
+
+    /// Why it is over, if it is.
+    pub(super) fn why_closed(&self) -> Option<Closed> {
+        self.closed.borrow().clone()
     }
 
     /// Whether it may take more calls, as far as is known: a peer that wants to leave is found out by

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
 
-use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings, Stream};
+use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings, Spoken, Stream};
 
 /// Calls on every connection of an endpoint at which one more connection is opened. tonic's and hyper's servers
 /// admit 200 streams on a connection; at half of that one connection is no longer idle enough to wait for.
@@ -137,6 +137,16 @@ impl Pool {
             self.grow(index);
         }
         Some(connection)
+    }
+
+    /// Why the last connection ended; `None` while one is open, and before the first.
+    pub fn why_lost(&self) -> Option<Closed> {
+        self.0.slots.iter().find_map(|slot| slot.load().as_ref()?.why_closed())
+    }
+
+    /// What the endpoint speaks, by a connection of its own: for an error that says what is wrong with it.
+    pub async fn spoken(&self) -> Option<Spoken> {
+        self.0.dialer.spoken().await
     }
 
     /// Drops every connection. Calls on them go on to their end.

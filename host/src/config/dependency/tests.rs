@@ -54,7 +54,7 @@ fn a_version_must_fit_even_where_the_plugin_is_optional() {
     assert_eq!(levels, ["b d"]);
     assert_eq!(
         problems,
-        ["a requires b ^2, and 1.9.0 is there", "c requires d ^1, and no version of it is known"]
+        ["a requires b ^2, and 1.9.0 is there", "c requires d ^1, and its manifest gives no version"]
     );
 }
 
@@ -66,10 +66,10 @@ fn cycles_are_printed_and_spare_the_rest() {
     assert_eq!(
         problems,
         [
-            "plugins require each other in a circle: a → c → b → a",
+            "plugins require each other in a circle: a → c → b → a; make one of the requirements optional, or remove it",
             "z requires a, which cannot start",
-            "plugins require each other in a circle: self → self",
-            "plugins require each other in a circle: x → y → x",
+            "plugins require each other in a circle: self → self; make one of the requirements optional, or remove it",
+            "plugins require each other in a circle: x → y → x; make one of the requirements optional, or remove it",
         ]
     );
 }

@@ -30,7 +30,7 @@ async fn killing_reaches_who_left_the_group_and_forgot_the_cookie() {
     let process = launcher.spawn(spec).await.unwrap();
     let escaped = named(&mut lines).await;
     process.kill();
-    assert_eq!(process.wait().await.to_string(), "killed by SIGKILL");
+    assert_eq!(process.wait().await.to_string(), "was killed by SIGKILL");
     assert!(escaped.ends_within(PATIENCE));
 }
 
@@ -45,7 +45,7 @@ async fn a_polite_process_is_asked_and_a_deaf_one_killed() {
     let (spec, mut lines) = shell("trap '' TERM; sh -c 'echo $$; sleep 1000' & wait; sleep 1000");
     let deaf = launcher.spawn(spec).await.unwrap();
     let child = named(&mut lines).await;
-    assert_eq!(deaf.stop(Duration::from_millis(50)).await.to_string(), "killed by SIGKILL");
+    assert_eq!(deaf.stop(Duration::from_millis(50)).await.to_string(), "was killed by SIGKILL");
     assert!(child.ends_within(PATIENCE));
 }
 

@@ -157,7 +157,7 @@ fn adopting() {
         let collected = tokio::time::timeout(PATIENCE, collected).await.is_ok();
         say(&format!("collected {collected} {}", process.exit().is_none()));
         process.kill();
-        assert_eq!(process.wait().await.to_string(), "killed by SIGKILL");
+        assert_eq!(process.wait().await.to_string(), "was killed by SIGKILL");
     });
 }
 

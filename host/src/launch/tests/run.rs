@@ -175,7 +175,7 @@ async fn an_early_end_and_a_silence_are_told_apart() {
     let error = armed.wait(&process, PATIENCE).await.unwrap_err();
     let socket = awaited().path().display().to_string();
     let expected = format!(
-        "it exited with status 3 before a listener on unix://{socket}; its last lines were:\n  no licence"
+        "it exited with status 3 before it listened on unix://{socket}; its last lines were:\n  no licence"
     );
     assert_eq!(error.to_string(), expected);
 

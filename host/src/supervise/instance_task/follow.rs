@@ -13,7 +13,7 @@ use crate::route::{Availability, Endpoint};
 use crate::supervise::failure::with_lines;
 
 /// How long to wait for word of a process's death after its connection was lost.
-const EXIT_AFTER_LOSS: Duration = Duration::from_millis(200);
+pub(super) const EXIT_AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// Connections that an instance may lose in a row, each within [`QUICK`], before it counts as broken.
 const MAX_LOSSES: u32 = 5;

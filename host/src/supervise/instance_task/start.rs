@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::Origin;
-use super::follow::ended;
+use super::follow::{EXIT_AFTER_LOSS, ended};
 use super::runner::Runner;
 use crate::identity::Watched;
 use crate::launch::{InstanceDirectory, Process};
@@ -21,7 +21,7 @@ use crate::supervise::failure::{StartError, StartFailure};
 use crate::supervise::process::{Launched, launch};
 use crate::supervise::remote::{Remote, reach};
 use crate::supervise::services::{announce, offer};
-use crate::transport::{Lane, Pool};
+use crate::transport::{Lane, Pool, Spoken};
 
 /// An instance that may be picked.
 pub(super) struct Running {
@@ -67,23 +67,34 @@ impl Runner {
         let address = dialer.address().to_string();
         let pid = process.as_ref().map(Process::pid);
         let pool = self.mesh.pool(dialer, self.config.max_connections);
-        let connected = pool.connect(opened).await;
-        connected.map_err(|error| StartFailure::new(error, last_lines()))?;
+        if let Err(error) = pool.connect(opened).await {
+            let error = explain(error.into(), process.as_ref(), &pool).await;
+            return Err(StartFailure::new(error, last_lines()));
+        }
         let endpoint = Endpoint::new(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
         let mut shown = incarnation(address, pid, Some(endpoint.clone()));
         self.report(InstanceState::Starting, "", Some(shown.clone()));
         let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
         let managed = matches!(self.origin, Origin::Process(_));
-        let mut up = tokio::select! {
+        let coming_up = async {
+            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed).await?;
+            let introduction = std::mem::take(&mut up.introduction);
+            let offered = offer(&self.config, &endpoint, &introduction).await?;
+            Ok((up, introduction, offered))
+        };
+        let came_up = tokio::select! {
             // A process that has ended explains more than the call that failed because of it.
             biased;
             exit = ended(process.as_ref()) => Err(StartError::Exited(exit)),
-            up = bring_up(&self.mesh, &self.config, &endpoint, token, managed) => up,
-        }
-        .map_err(|error| StartFailure::new(error, last_lines()))?;
-        let introduction = std::mem::take(&mut up.introduction);
-        let offered = offer(&self.config, &endpoint, &introduction).await;
-        let offered = offered.map_err(|error| StartFailure::new(error, last_lines()))?;
+            up = coming_up => up,
+        };
+        let (up, introduction, offered) = match came_up {
+            Ok(up) => up,
+            Err(error) => {
+                let error = explain(error, process.as_ref(), &pool).await;
+                return Err(StartFailure::new(error, last_lines()));
+            }
+        };
         self.route.insert(endpoint.clone());
         self.route.set_availability(&endpoint, Availability::Ready);
         announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
@@ -102,5 +113,22 @@ impl Runner {
             _held: held,
             _registration: registration,
         })
+    }
+}
+
+/// What is behind a connection that broke: the end of the process, or a peer that is no gRPC server.
+async fn explain(error: StartError, process: Option<&Process>, pool: &Pool) -> StartError {
+    if !error.is_broken_connection() {
+        return error;
+    }
+    if let Ok(exit) = tokio::time::timeout(EXIT_AFTER_LOSS, ended(process)).await {
+        return StartError::Exited(exit);
+    }
+    match (pool.spoken().await, pool.why_lost()) {
+        (Some(spoken), _) if spoken != Spoken::Http2 => {
+            StartError::NotHttp2 { address: pool.address().clone(), spoken }
+        }
+        (_, Some(why)) => StartError::Lost(why),
+        (_, None) => error,
     }
 }
