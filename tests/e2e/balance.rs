@@ -36,7 +36,7 @@ impl Linked {
     /// Calls that each instance has been given.
     fn counts(&self) -> Vec<u64> {
         let plugin = self.host.plugins().swap_remove(0);
-        plugin.instances.iter().map(|instance| instance.calls + u64::from(instance.in_flight)).collect()
+        plugin.instances.iter().map(|instance| instance.calls + instance.in_flight).collect()
     }
 }
 

@@ -62,7 +62,7 @@ fn started_by_hand_it_says_how_to_reach_it_and_ends_on_sigterm() {
     let mut log = String::new();
     plugin.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
-    assert!(log.contains(r#""message":"ending","reason":"Signal""#), "{log}");
+    assert!(log.contains(r#""message":"ending","reason":"signal""#), "{log}");
 }
 
 #[test]
