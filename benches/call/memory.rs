@@ -6,6 +6,7 @@ use plugmesh_benches::echo::EchoRequest;
 use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
 use plugmesh_benches::usage;
 use serde::{Deserialize, Serialize};
+use tonic::Request;
 
 use crate::client::Side;
 use crate::mesh::Mesh;
@@ -53,16 +54,21 @@ async fn plain(place: &Place, sample: &mut Sample) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Each endpoint is an instance of one remote plugin.
+/// Each endpoint is an instance of a remote plugin, of which there are as many as looks.
 async fn through(mesh: &Mesh, place: &Place, sample: &mut Sample) -> Result<(), BoxError> {
+    let mut endpoints = 0;
     for (count, metric) in COUNTS {
-        mesh.dial(place, count, Some(1)).await?;
+        let plugin = format!("echo-{count}");
+        let missing = count - endpoints;
+        mesh.dial(&plugin, place, missing, Some(1)).await?;
+        endpoints = count;
         let mut client = EchoServiceClient::new(mesh.channel());
-        for _ in 0..count {
-            client.echo(request()).await?;
+        for _ in 0..missing {
+            let mut request = Request::new(request());
+            request.metadata_mut().insert(plugmesh::metadata::PLUGIN, plugin.parse()?);
+            client.echo(request).await?;
         }
         look(count, metric, sample)?;
-        mesh.unload().await?;
     }
     Ok(())
 }
