@@ -78,7 +78,7 @@ fn warn_of_missing(mesh: &Mesh, config: &PluginConfig) {
         let found = board.get(plugin).map(|status| status.version());
         let problem = match found {
             None => "there is no such plugin",
-            Some(Some(version)) if !range.matches(&version) => "another version is there",
+            Some(Some(version)) if !range.matches(version) => "another version is there",
             Some(_) => continue,
         };
         tracing::warn!(
