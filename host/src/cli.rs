@@ -22,7 +22,6 @@ pub(crate) mod lock;
 pub(crate) mod place;
 pub(crate) mod serve;
 pub(crate) mod shell;
-pub(crate) mod suggest;
 pub(crate) mod terminal;
 
 use std::process::ExitCode;

@@ -33,7 +33,6 @@ pub mod schema;
 mod search;
 mod secret;
 mod size;
-mod spiffe;
 mod yaml;
 
 #[cfg(test)]
@@ -58,4 +57,3 @@ pub(crate) use search::is_skipped;
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};
-pub use spiffe::{InvalidSpiffe, SpiffeUri, TrustDomain};

@@ -23,6 +23,7 @@ use crate::supervise::{Board, Mesh};
 pub use builder::HostBuilder;
 use control::Control;
 pub use error::{HostError, Problem};
+pub(crate) use sources::Offers;
 
 /// A running host.
 ///
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) mesh: Mesh,
     pub(crate) config: Config,
     pub(crate) catalog: Catalog,
+    pub(crate) offers: Arc<Offers>,
     pub(crate) started: SystemTime,
     pub(crate) addresses: Vec<String>,
     pub(crate) shutdown: watch::Sender<Option<Duration>>,
@@ -113,7 +115,9 @@ impl Host {
             problems.extend(mesh.load_all(assembly.plugins).await.into_iter().map(Problem::Load));
             problems
         };
-        self.control.run(loading).await.unwrap_or_default()
+        let problems = self.control.run(loading).await.unwrap_or_default();
+        self.shared.offers.catch_up();
+        problems
     }
 
     /// Drains and stops everything: no new calls are taken, those in flight may go on for `grace`, and when this
@@ -139,6 +143,16 @@ impl Host {
             tracing::warn!("some tasks outlasted the shutdown and were cut off");
         }
         self.control.stop();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.gateway.take());
+        // Ends the tasks that look after plugins, and with them the processes.
+        self.control.stop();
+        // Plugins hold the mesh and the mesh holds them: without this its launcher would never end.
+        self.shared.mesh.forget_plugins();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is who: SPIFFE IDs, the certificates of a run, TLS settings, peer credentials.
 //!
-//! - [`SpiffeId`] names a host or an instance; each certificate of the mesh carries exactly one.
+//! - [`SpiffeId`](crate::spiffe::SpiffeId) names a host or an instance; each certificate of the mesh carries exactly one.
 //! - [`Authority`] is the host's own certificate authority. It lives in memory and ends with the run, and
 //!   issues a [`Leaf`] for the host and one for each launch of a plugin.
 //! - [`HostCredentials`] makes the TLS settings with which this host calls a plugin that it launched.
@@ -17,7 +17,6 @@ mod files;
 mod leaf;
 mod peer;
 mod reload;
-mod spiffe;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -28,7 +27,6 @@ pub use files::{FileError, FileProblem, MAX_TLS_FILE, TlsFiles};
 pub use leaf::{Leaf, WriteError};
 pub use peer::{ForeignUser, NoPeerCertificate, PeerCredentials, PeerIdentity};
 pub use reload::{Current, WatchError, Watched};
-pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use tls::{
     HostCredentials, InvalidPeerName, PeerName, TlsError, UnexpectedIdentity, client_config_from_files,
     plugin_server_name, provider, server_config_from_files, watch_client_config, watch_server_config,

@@ -8,6 +8,8 @@ mod handshake;
 mod health;
 mod phases;
 
+use crate::code::code_name;
+
 pub use describe::{DescribeError, Description, describe};
 pub(crate) use handshake::is_transport;
 pub use handshake::{Dependency, HandshakeError, Hello, Introduction, Refusal, Tier, handshake};
@@ -20,7 +22,7 @@ const MAX_WORDS: usize = 1024;
 /// A status that a plugin gave, as `CODE: message`. The message is its own text: control characters are
 /// escaped, lest it moves the cursor of a terminal or forges lines of the host.
 pub(crate) fn words(status: &tonic::Status) -> String {
-    let mut text = format!("{}: ", handshake::code_name(status.code()));
+    let mut text = format!("{}: ", code_name(status.code()));
     for c in status.message().chars() {
         if text.len() > MAX_WORDS {
             text.push('…');

@@ -38,7 +38,7 @@ pub use exit::{Cause, Exit};
 pub use launcher::{LaunchError, Launcher, LauncherOptions, SpawnError};
 pub use output::{
     BUFFERED_LINES, CRASH_BYTES, CRASH_LINES, Discard, Followed, Follower, Level, LogBuffer, LogEntry,
-    LogLine, LogSink, MAX_LINE_BYTES, Stream,
+    LogLine, LogSink, MAX_LINE_BYTES, PLUGIN_OUTPUT, Stream,
 };
 pub use process::Process;
 pub use readiness::{Armed, Arrivals, Awaited, Connected, NotReady};

@@ -4,6 +4,7 @@
 //! The rooms, from the ground up; each may use those above it in this list:
 //!
 //! - [`name`]: the names that everything else is keyed by.
+//! - [`spiffe`]: names of workloads in certificates.
 //! - [`config`]: `plugmesh.yaml` and `plugin.yaml` as plain data; every fault is reported, not the first.
 //! - [`build`]: makes a plugin from its sources when they changed.
 //! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
@@ -13,7 +14,7 @@
 //! - [`instance`]: one copy of a plugin: handshake, phases, health.
 //! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
 //! - [`gateway`]: the host's own listening side.
-//! - [`admin`]: `AdminService`.
+//! - [`admin`]: the `AdminService` of a host.
 //! - [`host`]: all of it put together: start here, with [`Host::builder`].
 
 pub mod admin;
@@ -21,6 +22,7 @@ pub mod build;
 #[doc(hidden)]
 pub mod cli;
 pub mod closest;
+mod code;
 pub mod config;
 pub mod gateway;
 pub mod host;
@@ -29,6 +31,7 @@ pub mod instance;
 pub mod launch;
 pub mod name;
 pub mod route;
+pub mod spiffe;
 pub mod supervise;
 pub mod transport;
 

@@ -89,7 +89,10 @@ impl PluginService for Contract {
         self.context.0.sessions.check_managed(session.as_ref())?;
         let grace = grace.map(Duration::try_from).transpose();
         let grace = grace.map_err(|_| Status::invalid_argument("the grace time is negative or too long"))?;
-        tracing::info!(?grace, "the host asks to drain");
+        match grace {
+            Some(grace) => tracing::info!(grace_s = grace.as_secs_f32(), "the host asks to drain"),
+            None => tracing::info!("the host asks to drain"),
+        }
         self.context.0.health.drain();
         within(grace, self.context.0.in_flight.none_left()).await;
         let in_flight = self.context.in_flight() as u64;

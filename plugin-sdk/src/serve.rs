@@ -66,6 +66,17 @@ enum Reason {
     Asked,
 }
 
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::HostGone => "host gone",
+            Self::Idle => "idle",
+            Self::Asked => "asked",
+        }
+    }
+}
+
 /// The two signals that ask a process to end.
 pub(crate) struct Signals {
     terminate: Signal,
@@ -126,7 +137,7 @@ impl Server {
             Err(error) => (Err(error), Duration::ZERO),
         };
         if let Ok(reason) = ended {
-            tracing::info!(?reason, in_flight = context.in_flight(), "ending");
+            tracing::info!(reason = reason.as_str(), in_flight = context.in_flight(), "ending");
         }
         context.0.stop.cancel();
         context.0.health.end();
@@ -171,6 +182,8 @@ impl Connections {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            // The host passes on what its own clients cancel, and one connection carries the calls of them all.
+            .max_pending_accept_reset_streams(MAX_STREAMS as usize)
             .max_header_list_size(MAX_HEADER_LIST)
             // gRPC has no use for it, and it costs a header on every answer.
             .auto_date_header(false);

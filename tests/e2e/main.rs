@@ -9,15 +9,30 @@
 //! - `calls`: what the gateway forwards
 //! - `callbacks`: plugins that call plugins and the host
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
+//! - `interop`: the official interoperability client of grpc-go
+//! - `http2`: h2spec, and clients that abuse the protocol
+//! - `text`: the example plugin in Python, and a client in Python
+//! - `embedded`: the example of a program that links the host
 //! - `tls`: plugins and endpoints over mutual TLS
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking and start programs, also in what they share"
+)]
 
 mod balance;
 mod callbacks;
 mod calls;
+mod embedded;
 mod grpcurl;
 mod health;
+mod http2;
+mod interop;
 mod kills;
 mod operate;
 mod restart;
 mod serve;
+mod text;
 mod tls;

@@ -45,6 +45,19 @@ impl Certificates {
         &self.ca
     }
 
+    /// The part of a `plugmesh.yaml` that has the gateway listen on TCP with a certificate of this authority, for
+    /// clients that have one too, and lets `spiffe://example.org/operator` administer.
+    pub fn gateway(&self) -> String {
+        let host = self.issue("host", "spiffe://example.org/host/h");
+        format!(
+            "gateway:\n  tcp:\n    listen: 127.0.0.1:0\n    tls:\n      cert: {}\n      key: {}\n      \
+             client_ca: {}\nadmin:\n  identities: [spiffe://example.org/operator]\n",
+            host.cert.display(),
+            host.key.display(),
+            self.ca.display()
+        )
+    }
+
     /// A certificate for both sides of a connection, for `localhost`, 127.0.0.1 and this SPIFFE ID, in files
     /// named after `name`. Again for the same name, it replaces the files, each by a rename.
     pub fn issue(&self, name: &str, spiffe: &str) -> Identity {

@@ -5,7 +5,8 @@ mod builder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use plugmesh::admin::v1::admin_service_client::AdminServiceClient;
 use plugmesh::admin::v1::{
     GetHostRequest, GetPluginRequest, Instance, InstanceState, Plugin, PluginState, WatchPluginsRequest,
@@ -25,6 +26,12 @@ use crate::wait::DEADLINE;
 
 /// Largest message that the clients of a daemon take and send.
 const MAX_MESSAGE: usize = 256 << 20;
+
+/// A client that keeps no time of its own.
+pub type Patient = legacy::Client<
+    tower::util::BoxCloneSyncService<http::Uri, TokioIo<tokio::net::UnixStream>, std::io::Error>,
+    tonic::body::Body,
+>;
 
 /// A running `plugmesh serve` in directories of its own. Dropping it ends it.
 #[derive(Debug)]
@@ -88,6 +95,19 @@ impl Daemon {
     /// The connection to the gateway's Unix socket that all clients of this daemon share.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// The probe, through the gateway, over plain HTTP/2. Unlike a [`Channel`] this sends `grpc-timeout` without
+    /// acting on it, so that only the host can end a call that is late.
+    pub fn patient_probe(&self) -> ProbeServiceClient<Patient> {
+        let socket = self.socket();
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let connect = tower::util::BoxCloneSyncService::new(connect);
+        let client = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build(connect);
+        ProbeServiceClient::with_origin(client, http::Uri::from_static("http://localhost"))
     }
 
     /// What operators can do.

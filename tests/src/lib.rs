@@ -17,17 +17,10 @@
 //! - [`Process`], [`Ran`]: programs that a test starts, and what they left.
 //! - [`tools`]: grpcurl and other tools that not every machine has.
 //! - [`Certificates`]: a certificate authority and the files of hosts and clients.
+//! - [`Tunnel`]: mutual TLS for clients that have none.
 //! - [`eventually`]: waiting for what has no event, with a bound.
 //!
 //! Everything here panics when it cannot do its part: a panic is how a test fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "this crate is part of tests, which fail by panicking and start processes"
-)]
 
 mod binaries;
 mod certificates;
@@ -37,15 +30,17 @@ mod neighbour;
 mod plugin_dir;
 mod process;
 pub mod tools;
+mod tunnel;
 mod wait;
 
 pub use binaries::binary;
 pub use certificates::{Certificates, Identity};
-pub use daemon::{Daemon, DaemonBuilder, connect_unix};
+pub use daemon::{Daemon, DaemonBuilder, Patient, connect_unix};
 pub use leaks::{Leaks, processes_mentioning};
 pub use neighbour::Neighbour;
 pub use plugin_dir::PluginDir;
 pub use process::{Process, Ran};
+pub use tunnel::Tunnel;
 pub use wait::{DEADLINE, eventually};
 
 /// The calculator's generated code.
@@ -57,5 +52,16 @@ pub mod probe {
     tonic::include_proto!("probe.v1");
 }
 
-/// Encoded `FileDescriptorSet` of the test plugins' protos.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tests.bin"));
+/// Generated code for the interoperability clients of gRPC.
+#[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, rustdoc::all)]
+pub mod interop {
+    include!(concat!(env!("OUT_DIR"), "/interop.rs"));
+}
+
+/// Encoded `FileDescriptorSet`s of the test plugins' protos.
+pub mod descriptors {
+    /// The probe's.
+    pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bin"));
+    /// The interoperability service's.
+    pub const INTEROP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interop.bin"));
+}

@@ -19,7 +19,7 @@ pub struct PluginDir {
 impl PluginDir {
     /// The example calculator.
     pub fn calculator(instances: u32) -> Self {
-        Self::command("calculator", binary("calculator")).instances(instances)
+        Self::command("calculator", binary("calculator")).line("version: 0.1.0").instances(instances)
     }
 
     /// The plugin that does as it is told, see [`probe`](crate::probe).
@@ -30,6 +30,11 @@ impl PluginDir {
     /// A probe of another name.
     pub fn named_probe(name: &str, instances: u32) -> Self {
         Self::command(name, binary("probe")).instances(instances).env("PROBE_NAME", name)
+    }
+
+    /// The service that the interoperability clients of gRPC call.
+    pub fn interop() -> Self {
+        Self::command("interop", binary("interop"))
     }
 
     /// A plugin of any command.

@@ -80,12 +80,17 @@ impl Process {
 
     /// Waits until standard output contains `text`; false when it ended without.
     pub async fn wrote(&self, text: &str) -> bool {
-        self.out.contains(text, "standard output").await
+        self.wrote_within(text, DEADLINE).await
+    }
+
+    /// As [`wrote`](Self::wrote), with another bound.
+    pub async fn wrote_within(&self, text: &str, time: Duration) -> bool {
+        self.out.contains(text, "standard output", time).await
     }
 
     /// Waits until standard error contains `text`; false when it ended without.
     pub async fn wrote_error(&self, text: &str) -> bool {
-        self.err.contains(text, "standard error").await
+        self.err.contains(text, "standard error", DEADLINE).await
     }
 
     /// Waits for the end.
@@ -181,11 +186,11 @@ impl Output {
         Self(all, Arc::new(Mutex::new(Some(reader))))
     }
 
-    async fn contains(&self, text: &str, what: &str) -> bool {
+    async fn contains(&self, text: &str, what: &str, time: Duration) -> bool {
         let mut all = self.0.subscribe();
-        let found = tokio::time::timeout(DEADLINE, all.wait_for(|all| all.ended || all.text.contains(text)));
+        let found = tokio::time::timeout(time, all.wait_for(|all| all.ended || all.text.contains(text)));
         let Ok(found) = found.await.map(|found| found.is_ok_and(|all| all.text.contains(text))) else {
-            panic!("waited {DEADLINE:?} in vain for {text:?} on {what}: {}", self.0.borrow().text);
+            panic!("waited {time:?} in vain for {text:?} on {what}: {}", self.0.borrow().text);
         };
         found
     }

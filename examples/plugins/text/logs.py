@@ -1,5 +1,6 @@
 """JSON lines on stderr, which the host reads."""
 
+import asyncio
 import datetime
 import json
 import logging
@@ -21,9 +22,15 @@ class JsonLine(logging.Formatter):
         return json.dumps(line)
 
 
+def is_no_cancellation(record):
+    """gRPC logs a call that ends with its server as an error: it is none."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def start():
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("grpc._cython.cygrpc").addFilter(is_no_cancellation)
     # A log that nobody reads any more is no reason to fail.
     logging.raiseExceptions = False

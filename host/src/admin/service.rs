@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, stream};
 use crate::closest::closest;
-use crate::config::{Endpoint, HostPort, PluginConfig, PluginOptions, RemoteConfig, Source};
+use crate::code::code_name;
+use crate::config::{Endpoint, InvalidEndpoint, PluginConfig, PluginOptions, RemoteConfig, Source};
 use crate::host::Shared;
 use crate::name::PluginName;
 use crate::supervise::{LoadError, Plugin, PluginStatus};
-use crate::transport::Address;
 
 /// Lines of log that one request may ask for: what is kept.
 const MAX_LINES: u32 = 1000;
@@ -42,7 +42,14 @@ impl Service {
         &self,
         operation: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
-        let ended = self.control.spawn(operation).await;
+        let shared = self.shared.clone();
+        let ended = self.control.spawn(async move {
+            let result = operation.await;
+            // What it changed can be asked for by the time it is said to be done.
+            shared.offers.catch_up();
+            result
+        });
+        let ended = ended.await;
         ended.map_err(|_| Status::unavailable("the host is shutting down"))?
     }
 
@@ -105,21 +112,16 @@ fn failed(error: LoadError) -> Status {
 /// Where a plugin that runs already may be attached: on this machine without TLS. Others belong into the
 /// configuration, where their certificates are.
 fn attachable(address: &str) -> Result<Endpoint, Status> {
-    let invalid = |text: String| Status::invalid_argument(text);
-    let address: Address = address.parse().map_err(|error| invalid(format!("{error}")))?;
-    let is_local = address.is_local();
-    match address {
-        Address::Unix(path) => Ok(Endpoint::Unix(path)),
-        Address::Tcp { host, port } if is_local => {
-            let at: HostPort =
-                format!("{host}:{port}").parse().map_err(|error| invalid(format!("{error}")))?;
-            Ok(Endpoint::Plain(at))
-        }
-        Address::Tcp { .. } | Address::Tls { .. } => Err(Status::invalid_argument(
-            "only a Unix socket or a loopback address without TLS can be attached; write others as an entry of \
-             plugmesh.yaml with endpoints and tls",
-        )),
-    }
+    Endpoint::parse(address, None).map_err(|error| {
+        Status::invalid_argument(match error {
+            InvalidEndpoint::Plaintext | InvalidEndpoint::NoTls => {
+                "only a Unix socket or a loopback address without TLS can be attached; write others as an entry of \
+                 plugmesh.yaml with endpoints and tls"
+                    .to_owned()
+            }
+            other => format!("{address:?}: {other}"),
+        })
+    })
 }
 
 #[tonic::async_trait]
@@ -309,7 +311,8 @@ impl AdminService for Service {
         let route = match self.shared.mesh.router().find(&service, chosen) {
             Ok(route) => route,
             Err(error) => {
-                let summary = format!("the call would fail with {:?}: {error}", error.code());
+                let code = code_name(error.code());
+                let summary = format!("the call would fail with {code}: {error}");
                 return Ok(Response::new(pb::ExplainResponse { summary, ..pb::ExplainResponse::default() }));
             }
         };

@@ -7,7 +7,7 @@
 mod codec;
 mod details;
 mod error;
-mod example;
+pub(super) mod example;
 mod input;
 mod metadata;
 mod reflect;

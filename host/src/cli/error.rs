@@ -8,11 +8,12 @@ use tonic::Status;
 use super::address::HostAddress;
 use super::call::CallError;
 use super::doctor::DoctorError;
-use super::exit::{Exit, code_name};
+use super::exit::Exit;
 use super::lock::LockError;
 use super::place::PlaceError;
 use super::serve::ServeError;
 use super::shell;
+use crate::code::code_name;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 /// Shows a span with one unit, or two where one would be coarse: `350 ms`, `1.2 s`, `4m 5s`, `3h 2m`, `6d 1h`.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -56,6 +58,40 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Text of several lines that somebody else wrote, each safe to show, later ones indented.
+pub(crate) fn lines(text: &str) -> String {
+    text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n    ")
+}
+
+/// The first line of a text that somebody else wrote, with a sign when there are more.
+pub(crate) fn first_line(text: &str) -> String {
+    match text.trim_end().split_once('\n') {
+        Some((first, _)) => printable(first) + " …",
+        None => printable(text.trim_end()),
+    }
+}
+
+/// Appends ` name=value`, with a dotted name for each member of an object; text is quoted where it must be.
+pub(crate) fn attributes(to: &mut String, name: &str, value: &Value) {
+    // Writing to a string cannot fail.
+    let _ = match value {
+        Value::Object(members) => {
+            let dot = if name.is_empty() { "" } else { "." };
+            members.iter().for_each(|(member, value)| attributes(to, &format!("{name}{dot}{member}"), value));
+            Ok(())
+        }
+        Value::String(text) if is_word(text) => write!(to, " {}={}", printable(name), printable(text)),
+        // JSON escapes control characters, and so does this with the others that steer a terminal.
+        other => write!(to, " {}={}", printable(name), printable(&other.to_string())),
+    };
+}
+
+/// Whether text can stand without quotes.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '='))
 }
 
 /// Reads a size such as `65536`, `64KiB`, `64 MiB` or `1GB`.
@@ -112,6 +148,15 @@ mod tests {
     #[test]
     fn what_a_plugin_writes_cannot_steer_the_terminal() {
         assert_eq!(printable("a\tb\u{1b}[2Jc\u{202e}\r\n"), "a\tb\\u{1b}[2Jc\\u{202e}\\r\\n");
+    }
+
+    #[test]
+    fn attributes_are_flat() {
+        let value =
+            serde_json::json!({"a": {"b": 1, "c": "x y"}, "d": [true], "e": "word", "f": "", "g": "\u{1b}"});
+        let mut shown = String::new();
+        attributes(&mut shown, "", &value);
+        assert_eq!(shown, r#" a.b=1 a.c="x y" d=[true] e=word f="" g="\u001b""#);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `summary`. Both are fed with the messages of `AdminService`, so that they need nothing of the host.
 
 mod daemon;
+mod example;
 mod logging;
 mod progress;
 mod summary;
@@ -17,6 +18,7 @@ use super::args::{Global, ServeArgs};
 use super::error::CliError;
 use super::exit::Exit;
 use super::place;
+use super::shell::own_name;
 use super::terminal::Terminal;
 use crate::config::{Config, ConfigError};
 use crate::launch::guardian;
@@ -113,6 +115,7 @@ fn show(plan: &Plan, started: &Started, terminal: &mut Terminal) -> Result<(), C
     let gateway = HostAddress::Unix(plan.gateway.clone());
     let ready = Ready {
         is_default: place::default_address().is_ok_and(|default| default == gateway),
+        program: &own_name(),
         gateway: &gateway,
         plugins: &started.plugins,
         services: &started.services,

@@ -1,6 +1,6 @@
 //! Commands that people paste into a shell.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A command line in the making; every word is quoted when it needs to be.
 #[derive(Debug, Default)]
@@ -41,6 +41,26 @@ impl std::fmt::Display for CommandLine {
     }
 }
 
+/// What to type to run this program again from here: its name when `PATH` leads to it, else its path.
+pub(crate) fn own_name() -> String {
+    let Ok(program) = std::env::current_exe() else { return "plugmesh".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    name_of(&program, std::env::split_paths(&path), &std::env::current_dir().unwrap_or_default())
+}
+
+fn name_of(program: &Path, mut path: impl Iterator<Item = PathBuf>, here: &Path) -> String {
+    let name = Path::new(program.file_name().unwrap_or_default());
+    // Only the first one that is found would run.
+    let found = path.find_map(|directory| directory.join(name).canonicalize().ok());
+    let shown = match program.strip_prefix(here) {
+        _ if found.as_deref() == Some(program) => name.to_owned(),
+        Ok(below) if below == name => Path::new(".").join(below),
+        Ok(below) => below.to_owned(),
+        Err(_) => program.to_owned(),
+    };
+    shown.to_string_lossy().into_owned()
+}
+
 /// Quotes a word for a POSIX shell, when it needs it.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
@@ -61,5 +81,21 @@ mod tests {
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
         let line = CommandLine::new("grpcurl").args(["-plaintext", "-d", "{}"]);
         assert_eq!(line.to_string(), "grpcurl -plaintext -d '{}'");
+    }
+
+    #[test]
+    fn a_program_is_named_as_a_shell_finds_it() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        let bin = base.join("bin");
+        let program = bin.join("plugmesh");
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::write(&program, "").unwrap();
+        let on_path =
+            |path: &[&Path], here: &Path| name_of(&program, path.iter().map(|path| path.to_path_buf()), here);
+        assert_eq!(on_path(&[&bin], &base), "plugmesh");
+        assert_eq!(on_path(&[&base], &base), "bin/plugmesh");
+        assert_eq!(on_path(&[], &bin), "./plugmesh");
+        assert_eq!(on_path(&[], Path::new("/elsewhere")), program.to_str().unwrap());
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{ColorChoice, Format, Global};
 use super::error::CliError;
-use super::human::printable;
+use super::human::{lines, printable};
 
 /// Where a command prints: results to the one side, remarks and errors to the other.
 pub(crate) struct Terminal {
@@ -50,6 +50,12 @@ pub(crate) enum Tone {
 }
 
 impl Paint {
+    /// Leaves all text alone.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(false)
+    }
+
     /// `text` in the colour of `tone`.
     pub(crate) fn tone(self, tone: Tone, text: impl Display) -> String {
         let colour = match tone {
@@ -191,11 +197,6 @@ impl Terminal {
             let _ = writeln!(self.err.writer, "  {} {}", paint.tone(Tone::Good, "next:"), lines(&help));
         }
     }
-}
-
-/// Text of several lines, each safe to print, later ones indented.
-fn lines(text: &str) -> String {
-    text.trim_end().lines().map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
 fn environment_allows_colour() -> bool {

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::decode::{Decoder, Section, parsed, path};
-use super::spiffe::SpiffeUri;
 use super::yaml::Node;
+use crate::spiffe::SpiffeId;
 
 /// Address of one remote endpoint. Plaintext reaches this machine only, and TLS has what it needs to check
 /// the other side: there is no way to write the rest down.
@@ -55,7 +55,7 @@ pub enum ServerCheck {
     /// This DNS name, whatever is dialed.
     ServerName(String),
     /// This SPIFFE ID.
-    SpiffeId(SpiffeUri),
+    SpiffeId(SpiffeId),
 }
 
 /// Why a text is no endpoint.
@@ -178,7 +178,7 @@ pub(super) fn client_tls(d: &mut Decoder<'_>, node: &Node) -> Option<ClientTls> 
             Err(_) => d.refuse(node, "not a DNS name"),
         }
     });
-    let spiffe_id = section.optional(d, "spiffe_id", parsed::<SpiffeUri>);
+    let spiffe_id = section.optional(d, "spiffe_id", parsed::<SpiffeId>);
     if section.has("server_name")
         && let Some(at) = section.key_position("spiffe_id").filter(|_| section.has("spiffe_id"))
     {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
-use super::decode::closest;
 use super::fault::{ConfigError, Faults};
 use super::host::{Config, Origin, PluginEntry};
 use super::manifest::Manifest;
 use super::plugin::PluginConfig;
 use super::search::Found;
+use crate::closest::closest;
 use crate::name::PluginName;
 
 /// The plugins of a host, and what is wrong with the rest.

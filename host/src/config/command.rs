@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::context::{Platform, arch, os};
-use super::decode::{Decoder, Section, Segment, closest, duration, list, parsed, path, string, text};
+use super::decode::{Decoder, Section, Segment, duration, list, parsed, path, string, text};
 use super::defaults::{BUILD_TIMEOUT, MAX_ENTRIES, TIMEOUTS};
 use super::fault::quote;
 use super::glob::Glob;
 use super::yaml::{Data, Node};
+use crate::closest::closest;
 
 mod words;
 

@@ -1,7 +1,6 @@
 //! From the tree to types, noting each fault and going on.
 
 mod section;
-mod suggest;
 mod value;
 
 use std::fmt;
@@ -13,7 +12,6 @@ use super::fault::{ConfigError, Faults, Position};
 use super::yaml::{self, MAX_FILE_SIZE, Node};
 
 pub(super) use section::Section;
-pub(super) use suggest::closest;
 pub(super) use value::*;
 
 /// Where one file's faults gather while it is decoded.

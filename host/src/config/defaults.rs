@@ -8,9 +8,6 @@ use super::size::ByteSize;
 /// Name of a host that gives none; it is part of its certificate's SPIFFE ID.
 pub const HOST_NAME: &str = "plugmesh";
 
-/// Trust domain of the certificates that a host issues: not a name that anybody resolves.
-pub const TRUST_DOMAIN: &str = "plugmesh.local";
-
 /// Copies of a plugin: one, since not every plugin can run twice.
 pub const INSTANCES: u32 = 1;
 

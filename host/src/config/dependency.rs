@@ -5,9 +5,9 @@ use std::fmt;
 
 use semver::{Version, VersionReq};
 
-use super::decode::closest;
 use super::options::Requirement;
 use super::plugin::PluginConfig;
+use crate::closest::closest;
 use crate::name::PluginName;
 
 /// What can start, and why the rest cannot.

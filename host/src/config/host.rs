@@ -11,8 +11,8 @@ use super::decode::{self, Decoder, Section, choice, duration, list, parsed, path
 use super::defaults::{DRAIN_TIMEOUT, HOST_NAME, MAX_ENTRIES, MAX_MESSAGE_SIZE, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::{ConfigError, quote};
 use super::size::ByteSize;
-use super::spiffe::{SpiffeUri, TrustDomain};
 use super::yaml::Node;
+use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use gateway::{GatewayConfig, GatewayLimits, ServerTls, TcpConfig, TcpSecurity};
 pub use plugins::{Origin, PluginEntry, PluginsConfig};
@@ -46,7 +46,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminConfig {
     /// SPIFFE IDs of client certificates.
-    pub identities: Vec<SpiffeUri>,
+    pub identities: Vec<SpiffeId>,
 }
 
 /// What is logged, and how.

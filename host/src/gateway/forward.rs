@@ -124,6 +124,11 @@ where
     F: Future<Output = Result<Response<B>, Status>>,
     B: Body<Data = Bytes, Error = Status>,
 {
+    // Nothing is begun for a client that has left already. Each of its resets would be one upstream, where many
+    // at once cost the connection that carries everybody's calls.
+    if poll_fn(|cx| Poll::Ready(reply.poll_reset(cx).is_ready())).await {
+        return Ended::Reset;
+    }
     let mut response = pin!(Some(response));
     let answer = poll_fn(|cx| {
         if let Some(response) = response.as_mut().as_pin_mut()

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::control::Control;
 use super::listen::{Listening, bind};
-use super::sources::follow;
+use super::sources::{Offers, follow};
 use super::{Host, HostError, Problem, Shared};
 use crate::admin;
 use crate::config::{Config, PluginConfig};
@@ -28,7 +28,7 @@ use crate::supervise::{Mesh, MeshOptions, Runtimes};
 use crate::transport::InProcess;
 
 /// Describes a host. Nothing happens before [`start`](Self::start) or [`open`](Self::open).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a host is described here and started by `start`"]
 pub struct HostBuilder {
     config: Config,
@@ -37,19 +37,6 @@ pub struct HostBuilder {
     services: InProcess,
     environment: Option<Vec<(OsString, OsString)>>,
     adopts_orphans: bool,
-}
-
-impl Default for HostBuilder {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            directories: Vec::new(),
-            plugins: Vec::new(),
-            services: InProcess::default(),
-            environment: None,
-            adopts_orphans: false,
-        }
-    }
 }
 
 impl HostBuilder {
@@ -126,6 +113,7 @@ impl HostBuilder {
         let mesh = host.mesh().clone();
         let loaded = host.control.run(async move { mesh.load_all(plugins).await }).await;
         problems.extend(loaded.unwrap_or_default().into_iter().map(Problem::Load));
+        host.shared.offers.catch_up();
         Ok((host, problems))
     }
 
@@ -160,7 +148,7 @@ impl HostBuilder {
             run_dir,
             launcher,
             arrivals,
-            trust_domain: self.config.trust_domain.to_string().parse()?,
+            trust_domain: self.config.trust_domain.clone(),
             environment: self.environment.unwrap_or_else(|| std::env::vars_os().collect()),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });
@@ -171,7 +159,8 @@ impl HostBuilder {
             mesh.insert_in_process(name, version, self.services, &self.config);
         }
         let catalog = Catalog::new();
-        let (health, following) = follow(&mesh, catalog.clone());
+        let offers = Arc::new(Offers::new(mesh.clone(), catalog.clone()));
+        let (health, following) = follow(offers.clone());
         control.handle().spawn(async move {
             // The watch on certificate files lives as long as this thread does.
             let _certificates = certificates;
@@ -182,6 +171,7 @@ impl HostBuilder {
             mesh,
             config: self.config,
             catalog: catalog.clone(),
+            offers,
             started: SystemTime::now(),
             addresses,
             shutdown,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::ConfigError;
 use crate::gateway::BindError;
-use crate::identity::{InvalidSpiffeId, WatchError};
+use crate::identity::WatchError;
 use crate::launch::{LaunchError, RunDirectoryError};
 use crate::supervise::LoadError;
 
@@ -28,9 +28,6 @@ pub enum HostError {
     /// The certificates of its gateway are no good.
     #[error("the gateway's certificates: {0}")]
     Certificates(#[from] WatchError),
-    /// Its trust domain is none.
-    #[error(transparent)]
-    TrustDomain(#[from] InvalidSpiffeId),
     /// The system refused something small.
     #[error("the system refused {what}: {source}")]
     System {
@@ -51,6 +48,16 @@ pub enum Problem {
     Unreadable(String),
     /// A plugin that does not run.
     Load(LoadError),
+}
+
+impl Problem {
+    /// Whether the state of a plugin on the board says the same.
+    pub fn is_a_state(&self) -> bool {
+        match self {
+            Self::Load(error) => !matches!(error, LoadError::Exists(_)),
+            Self::Config(_) | Self::Unreadable(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -53,14 +53,15 @@ pub(super) fn bind(config: &Config, run_dir: &RunDirectory) -> Result<Listening,
 }
 
 fn limits(config: &GatewayLimits) -> Limits {
-    let mut limits = Limits::default();
-    limits.max_connections = config.connections as usize;
-    limits.max_streams = config.streams_per_connection;
-    limits.max_pending_resets = config.resets_per_connection as usize;
-    limits.max_header_list = u32::try_from(config.header_list_size.as_u64()).unwrap_or(u32::MAX);
-    limits.handshake_timeout = config.handshake_timeout;
-    limits.idle_timeout = config.idle_timeout;
-    limits
+    Limits {
+        max_connections: config.connections as usize,
+        max_streams: config.streams_per_connection,
+        max_pending_resets: config.resets_per_connection as usize,
+        max_header_list: u32::try_from(config.header_list_size.as_u64()).unwrap_or(u32::MAX),
+        handshake_timeout: config.handshake_timeout,
+        idle_timeout: config.idle_timeout,
+        ..Limits::default()
+    }
 }
 
 fn text(address: &Address) -> String {

@@ -1,10 +1,9 @@
 //! What the gateway asks the mesh: who calls, how plugins are doing, what they offer.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use plugmesh::admin::v1::PluginState;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::sync::watch;
 
@@ -24,7 +23,7 @@ impl Callers for supervise::Callers {
     }
 }
 
-/// Health of the mesh as the board shows it.
+/// Health of the mesh: a plugin serves when a call would find an instance.
 pub(super) struct BoardHealth {
     mesh: Mesh,
     changed: watch::Receiver<u64>,
@@ -39,7 +38,8 @@ impl HealthSource for BoardHealth {
             .values()
             .filter(|status| plugin.is_none_or(|plugin| status.config.name == *plugin))
             .filter(|status| provides(status))
-            .map(|status| matches!(status.state(), PluginState::Ready | PluginState::Degraded))
+            // The route, not the state: while new instances start the old ones serve.
+            .map(|status| self.mesh.router().route(&status.config.name).is_some_and(|route| route.is_ready()))
             .peekable();
         if service.is_empty() && plugin.is_none() {
             // The host serves as long as it answers.
@@ -54,33 +54,56 @@ impl HealthSource for BoardHealth {
     }
 }
 
-/// Follows the board: keeps `catalog` equal to what plugins offer, and counts changes for the health service.
-pub(super) fn follow(mesh: &Mesh, catalog: Catalog) -> (BoardHealth, impl Future<Output = ()> + use<>) {
-    let (count, changed) = watch::channel(0);
-    let mut board = mesh.board().follow();
-    let following = async move {
-        let mut known = HashMap::new();
-        loop {
-            let plugins = board.borrow_and_update().clone();
-            known.retain(|name, _| plugins.contains_key(name) || !catalog.remove(name));
-            for (name, status) in plugins.iter() {
-                let seen = known.insert(name.clone(), (status.services.clone(), status.description.clone()));
-                if !seen.is_some_and(|seen| same(&seen, status)) {
-                    update(&catalog, name, status);
-                }
+/// What plugins offer, told to reflection.
+#[derive(Debug)]
+pub(crate) struct Offers {
+    mesh: Mesh,
+    catalog: Catalog,
+    told: Mutex<HashMap<PluginName, Told>>,
+}
+
+type Told = (Vec<String>, Option<Arc<Description>>);
+
+impl Offers {
+    pub(super) fn new(mesh: Mesh, catalog: Catalog) -> Self {
+        Self { mesh, catalog, told: Mutex::default() }
+    }
+
+    /// Makes the catalog equal to what plugins offer now. Whoever has changed a plugin calls this before saying so,
+    /// since the next call may ask reflection.
+    pub(crate) fn catch_up(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken under the lock: who comes later sees no older board.
+        let plugins = self.mesh.board().snapshot();
+        told.retain(|name, _| plugins.contains_key(name) || !self.catalog.remove(name));
+        for (name, status) in plugins.iter() {
+            let before = told.insert(name.clone(), (status.services.clone(), status.description.clone()));
+            if !before.is_some_and(|before| same(&before, status)) {
+                update(&self.catalog, name, status);
             }
+        }
+    }
+}
+
+/// Follows the board: keeps the catalog up to date, and counts changes for the health service.
+pub(super) fn follow(offers: Arc<Offers>) -> (BoardHealth, impl Future<Output = ()> + use<>) {
+    let (count, changed) = watch::channel(0);
+    let mut board = offers.mesh.board().follow();
+    let mesh = offers.mesh.clone();
+    let following = async move {
+        loop {
+            board.mark_unchanged();
+            offers.catch_up();
             count.send_modify(|count| *count += 1);
             if board.changed().await.is_err() {
                 return;
             }
         }
     };
-    (BoardHealth { mesh: mesh.clone(), changed }, following)
+    (BoardHealth { mesh, changed }, following)
 }
 
-type Seen = (Vec<String>, Option<Arc<Description>>);
-
-fn same((services, description): &Seen, status: &PluginStatus) -> bool {
+fn same((services, description): &Told, status: &PluginStatus) -> bool {
     let same_description = match (description, &status.description) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,

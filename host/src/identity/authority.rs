@@ -11,8 +11,9 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroize;
 
-use super::{InvalidSpiffeId, Leaf, SpiffeId, TrustDomain};
+use super::Leaf;
 use crate::name::{InstanceId, InstanceName};
+use crate::spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 
 /// How long certificates of a run are valid.
 ///

@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::SpiffeId;
+use crate::spiffe::SpiffeId;
 
 /// Why a certificate does not name its holder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum CertificateError {
     ManyUris(usize),
     /// Its only URI is not a SPIFFE ID.
     #[error("the certificate's URI is no SPIFFE ID: {0}")]
-    NotSpiffe(#[from] super::InvalidSpiffeId),
+    NotSpiffe(#[from] crate::spiffe::InvalidSpiffeId),
     /// It has neither a SPIFFE ID nor a usable name.
     #[error("the certificate has neither a SPIFFE ID nor a common name or DNS name that can serve as one")]
     Nameless,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
-use super::{Authority, SpiffeId, TlsFiles};
+use super::{Authority, TlsFiles};
+use crate::spiffe::SpiffeId;
 
 /// A certificate and its private key. The key is wiped when this is dropped, and never printed.
 pub struct Leaf {

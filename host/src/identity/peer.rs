@@ -7,8 +7,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::UnixStream;
 use tokio_rustls::server::TlsStream;
 
-use super::SpiffeId;
 use super::certificate::{self, CertificateError};
+use crate::spiffe::SpiffeId;
 
 /// Longest name taken from a certificate without a SPIFFE ID, in bytes: what a DNS name allows.
 const MAX_NAME: usize = 253;

@@ -15,6 +15,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use super::authority::{Usage, Validity};
 use super::*;
 use crate::name::{InstanceId, InstanceName};
+use crate::spiffe::SpiffeId;
 
 /// An authority, a plugin's leaf in a directory, and the host's credentials.
 pub(super) struct Mesh {

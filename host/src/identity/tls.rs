@@ -13,7 +13,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::files::Credentials;
 use super::reload::{WatchError, Watched};
-use super::{Authority, FileError, InvalidSpiffeId, Leaf, SpiffeId, TlsFiles};
+use super::{Authority, FileError, Leaf, TlsFiles};
+use crate::spiffe::{InvalidSpiffeId, SpiffeId};
 
 mod verifier;
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use buffer::{BUFFERED_LINES, Followed, Follower, LogBuffer, LogEntry};
+pub use buffer::{BUFFERED_LINES, Followed, Follower, LogBuffer, LogEntry, PLUGIN_OUTPUT};
 pub(crate) use drain::{Drain, Streams};
 
 use crate::launch::reaper::lock;

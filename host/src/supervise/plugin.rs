@@ -203,7 +203,12 @@ impl Plugin {
                 });
                 Err(LoadError::NotStarted { plugin: self.0.name.clone(), failure })
             }
-            _ => Ok(tasks),
+            Some(failure) => {
+                let plugin = &self.0.name;
+                tracing::warn!(%plugin, "not every instance started, it is tried again: {failure}");
+                Ok(tasks)
+            }
+            None => Ok(tasks),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) fn reach(endpoint: &Endpoint) -> Result<Remote, StartError> {
     let peer = match &tls.check {
         ServerCheck::Address => address.host().parse::<PeerName>(),
         ServerCheck::ServerName(name) => name.parse(),
-        ServerCheck::SpiffeId(id) => id.to_string().parse(),
+        ServerCheck::SpiffeId(id) => Ok(PeerName::Spiffe(id.clone())),
     };
     let peer = peer.map_err(|error| StartError::PeerName(error.to_string()))?;
     let server_name = peer.server_name(address.host());

@@ -155,7 +155,7 @@ fn the_printed_command_works_with_the_real_grpcurl() {
 fn logs_show_lines_and_what_was_lost() {
     let fake = Fake::start();
     let expected = "\
-2023-11-14T22:13:20.000Z calculator-0 WARN   careful {\"left\":3}
+2023-11-14T22:13:20.000Z calculator-0 WARN   careful left=3
 (5 lines were lost here)
 2023-11-14T22:13:20.000Z calculator-0 stdout \\u{1b}[2Jgone
 ";
@@ -210,7 +210,8 @@ fn unload_says_who_still_needs_the_plugin() {
 #[test]
 fn drain_tells_whether_it_is_done() {
     let fake = Fake::start();
-    fake.run(&["drain", "calculator"]).printed("drained calculator\n");
+    fake.run(&["drain", "calculator"])
+        .printed("drained calculator; `plugmesh reload calculator` brings it back\n");
     let ran = fake.run(&["drain", "calculator", "--instance", "calculator-1", "--grace", "1500ms"]);
     let expected = "calculator-1 still has 3 calls in flight, and takes no new ones\n";
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (1, expected, ""));

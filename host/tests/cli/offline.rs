@@ -122,7 +122,11 @@ fn doctor_finds_what_keeps_plugins_from_starting() {
     write(&at("b-plain/plugin.yaml"), "name: plain\ncommand: ./run\nrequires: [good ^2, god]\n", 0o644);
     write(&at("b-plain/run"), "#!/bin/sh\n", 0o644);
     write(&at("c-bad/plugin.yaml"), "name: Bad\n", 0o644);
-    write(&at("d-unbuilt/plugin.yaml"), "name: unbuilt\ncommand: ./out\nbuild:\n  outputs: [out]\n", 0o644);
+    write(
+        &at("d-unbuilt/plugin.yaml"),
+        "name: unbuilt\ncommand: ./out\nbuild:\n  command: cc\n  outputs: [out]\n",
+        0o644,
+    );
     write(&at("e-tool/plugin.yaml"), "name: tool\ncommand: no-such-tool\nneeds: [no-such-tool]\n", 0o644);
     write(&at(".hidden/plugin.yaml"), "nonsense", 0o644);
     let mut doctor = plugmesh(&["doctor", base.path().to_str().unwrap()]);
@@ -130,20 +134,18 @@ fn doctor_finds_what_keeps_plugins_from_starting() {
     let expected = "\
 good (PLACE/a-good/plugin.yaml)
   ✓ manifest     can be read
-  ✓ tool         /bin/sh
-  ✓ command      PLACE/a-good/run, run by /bin/sh
+  ✓ tool         sh
+  ✓ command      PLACE/a-good/run
 
 plain (PLACE/b-plain/plugin.yaml)
   ✓ manifest     can be read
-  ✗ command      PLACE/b-plain/run is not executable
-                 → chmod +x PLACE/b-plain/run
-  ✗ requires     good is 1.2.0, and ^2 is required
-  ✗ requires     god is not there
-                 → did you mean good?
+  ✗ command      PLACE/b-plain/run may not be executed (mode 0644); run `chmod +x PLACE/b-plain/run`
+  ✗ requires     plain requires good ^2, and 1.2.0 is there
+  ✗ requires     plain requires god, which is not there; did you mean good?
 
 c-bad (PLACE/c-bad/plugin.yaml)
-  ✗ manifest     name: \"Bad\" is not a plugin name: use 1 to 63 lower-case letters, digits and '-', starting with a letter and not ending with '-'
-  ✗ manifest     command: it is missing
+  ✗ manifest     PLACE/c-bad/plugin.yaml:1:1: command is missing
+  ✗ manifest     PLACE/c-bad/plugin.yaml:1:7: name: \"Bad\" is not a plugin name: use 1 to 63 lower-case letters, digits and '-', starting with a letter and not ending with '-'
 
 unbuilt (PLACE/d-unbuilt/plugin.yaml)
   ✓ manifest     can be read
@@ -176,7 +178,11 @@ fn doctor_sees_circles_and_names_that_are_used_twice() {
     }
     let ran = run(&["doctor", base.path().to_str().unwrap()], base.path());
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("  ✗ requires     plugins require each other: a → b → c → a\n"), "{}", ran.out);
+    assert!(
+        ran.out.contains("  ✗ requires     plugins require each other in a circle: a → b → c → a\n"),
+        "{}",
+        ran.out
+    );
     assert!(ran.out.contains("  ✗ manifest     PLACE/3/plugin.yaml has the same name\n"), "{}", ran.out);
 }
 

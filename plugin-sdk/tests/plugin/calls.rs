@@ -79,6 +79,9 @@ async fn health_knows_each_service() {
     assert_eq!(running.health("no.Such").await.unwrap_err().code(), Code::NotFound);
     running.context.set_serving(PROBE, false);
     assert_eq!(running.health(PROBE).await.unwrap(), ServingStatus::NotServing);
+    // A plugin none of whose services is well is not well itself.
+    assert_eq!(running.health("").await.unwrap(), ServingStatus::NotServing);
+    running.context.set_serving(PROBE, true);
     assert_eq!(running.health("").await.unwrap(), ServingStatus::Serving);
 }
 

@@ -10,7 +10,7 @@ mod probe {
 }
 
 use plugmesh_sdk::{Error, Plugin};
-use plugmesh_tests::FILE_DESCRIPTOR_SET;
+use plugmesh_tests::descriptors;
 use plugmesh_tests::probe::probe_service_server::ProbeServiceServer;
 
 /// Largest message that it takes and sends: more than any limit that a test sets.
@@ -18,8 +18,7 @@ const MAX_MESSAGE: usize = 256 << 20;
 
 fn main() -> Result<(), Error> {
     let name = std::env::var("PROBE_NAME").unwrap_or_else(|_| "probe".into());
-    let plugin =
-        Plugin::new(name, "1.2.3").description("Does as it is told").descriptors(FILE_DESCRIPTOR_SET);
+    let plugin = Plugin::new(name, "1.2.3").description("Does as it is told").descriptors(descriptors::PROBE);
     let service = ProbeServiceServer::new(probe::service::Probe::new(plugin.context()))
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)

@@ -3,12 +3,14 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::{Daemon, connect_unix, plugmesh, socket_in};
 use crate::plugin_dir::PluginDir;
 use crate::process::{Process, Ran};
+use crate::wait::DEADLINE;
 
 /// What a started host prints last.
 const STARTED: &str = "Ctrl-C drains";
@@ -67,8 +69,13 @@ impl DaemonBuilder {
 
     /// Starts it and waits until every plugin has started or failed.
     pub async fn start(self) -> Daemon {
+        self.start_within(DEADLINE).await
+    }
+
+    /// As [`start`](Self::start), for plugins that are built first.
+    pub async fn start_within(self, time: Duration) -> Daemon {
         let daemon = self.spawn();
-        let started = daemon.process.wrote(STARTED).await;
+        let started = daemon.process.wrote_within(STARTED, time).await;
         assert!(started, "the daemon ended early:\n{}{}", daemon.process.out(), daemon.process.err());
         daemon
     }

@@ -2,7 +2,8 @@
 //! them a service of its own, and shuts down.
 //!
 //! `cargo run -p embedded` does that and ends; `cargo run -p embedded -- --stay` waits for Ctrl-C before the
-//! end, so that you can call the gateway with grpcurl or `plugmesh`.
+//! end, so that you can call the gateway with grpcurl or `plugmesh`. Other arguments are directories of plugins to
+//! start in place of the examples.
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 mod notes;
@@ -12,7 +13,7 @@ mod tour;
 use std::error::Error;
 use std::time::Duration;
 
-use plugmesh_host::Host;
+use plugmesh_host::{Host, HostBuilder};
 
 use notes::Notes;
 use proto::notes::notes_service_server::NotesServiceServer;
@@ -28,7 +29,12 @@ const GRACE: Duration = Duration::from_secs(5);
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).compact().init();
     println!("starting the plugins (the first time they are built, which takes a while)");
-    let builder = Host::builder().plugins_in(PLUGINS).service(NotesServiceServer::new(Notes::default()));
+    let mut directories: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--stay").collect();
+    if directories.is_empty() {
+        directories.push(PLUGINS.to_owned());
+    }
+    let builder = directories.into_iter().fold(Host::builder(), HostBuilder::plugins_in);
+    let builder = builder.service(NotesServiceServer::new(Notes::default()));
     let (host, problems) = builder.start_with_problems().await?;
     for problem in problems {
         println!("not running: {problem}");

@@ -9,8 +9,9 @@ use tonic::{Code, Status};
 use super::details::{self, Detail};
 use super::reflect::Reflection;
 use crate::cli::args::CallArgs;
-use crate::cli::exit::{Exit, code_name};
+use crate::cli::exit::Exit;
 use crate::cli::shell::quote;
+use crate::code::code_name;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 const DEPTH: usize = 4;
 
 /// A message with every field set to an empty value, lists to one element, and the first of each choice.
-pub(super) fn of(message: &MessageDescriptor) -> DynamicMessage {
+pub(in crate::cli) fn of(message: &MessageDescriptor) -> DynamicMessage {
     build(message, DEPTH)
 }
 

@@ -20,7 +20,7 @@ use tonic_reflection::pb::v1::{ErrorResponse, ServerReflectionRequest, ServerRef
 use super::CallError;
 use super::target::Target;
 use crate::cli::connect::Host;
-use crate::cli::suggest::closest;
+use crate::closest::closest;
 
 /// The versions of reflection, newest first. Their messages are the same bytes.
 const PATHS: [&str; 2] = [

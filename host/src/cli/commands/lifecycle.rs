@@ -69,7 +69,8 @@ pub(super) async fn drain(host: &Host, args: &DrainArgs, terminal: &mut Terminal
     let what = args.instance.as_ref().unwrap_or(&args.name);
     let left = usize::try_from(answer.in_flight).unwrap_or(usize::MAX);
     if left == 0 {
-        return done("DrainPluginResponse", &answer, &format!("drained {what}"), terminal);
+        let text = format!("drained {what}; `plugmesh reload {}` brings it back", args.name);
+        return done("DrainPluginResponse", &answer, &text, terminal);
     }
     let text = format!("{what} still has {} in flight, and takes no new ones", count(left, "call"));
     done("DrainPluginResponse", &answer, &text, terminal)?;

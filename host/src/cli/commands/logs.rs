@@ -48,9 +48,10 @@ fn show(line: &TailLogsResponse, terminal: &mut Terminal) -> Result<(), CliError
     let time = paint.tone(Tone::Faint, human::moment(line.time));
     let instance = paint.tone(Tone::Faint, printable(&line.instance));
     let label = paint.tone(tone, format_args!("{:<6}", printable(&label)));
-    let fields = match line.fields_json.as_str() {
-        "" | "{}" => String::new(),
-        fields => format!(" {}", paint.tone(Tone::Faint, printable(fields))),
-    };
+    let mut fields = String::new();
+    if let Ok(members) = serde_json::from_str(&line.fields_json) {
+        human::attributes(&mut fields, "", &members);
+    }
+    let fields = if fields.is_empty() { fields } else { paint.tone(Tone::Faint, fields) };
     terminal.line(format_args!("{time} {instance} {label} {}{fields}", printable(&line.line)))
 }

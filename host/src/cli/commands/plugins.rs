@@ -1,20 +1,21 @@
 //! Showing plugins: `status`, `list`, `get` and `watch`.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{Cell, CellAlignment, Table};
 use plugmesh::admin::v1::{
     ChangeKind, GetHostRequest, GetPluginRequest, Instance, InstanceState, ListPluginsRequest, Plugin,
-    PluginState, WatchPluginsRequest, WatchPluginsResponse,
+    PluginState, WatchPluginsRequest,
 };
 
 use crate::cli::args::{NameArgs, WatchArgs};
 use crate::cli::connect::Host;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::human::{self, printable};
+use crate::cli::human::{self, first_line, lines, printable};
 use crate::cli::json;
-use crate::cli::terminal::{Terminal, Tone, cell, table, toned};
+use crate::cli::terminal::{Paint, Terminal, Tone, cell, table, toned};
 
 pub(super) async fn status(host: &Host, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let answer = host.admin().get_host(GetHostRequest {}).await?.into_inner();
@@ -75,7 +76,7 @@ pub(crate) fn overview(plugins: &[Plugin]) -> Table {
             cell(services),
         ];
         if explained {
-            row.push(cell(&plugin.message));
+            row.push(cell(first_line(&plugin.message)));
         }
         shown.add_row(row);
     }
@@ -194,7 +195,7 @@ fn instances(all: &[Instance]) -> Table {
             cell(&instance.address),
         ];
         if explained {
-            row.push(cell(&instance.message));
+            row.push(cell(first_line(&instance.message)));
         }
         shown.add_row(row);
     }
@@ -207,7 +208,7 @@ fn facts<const N: usize>(terminal: &mut Terminal, known: [(&str, Tone, String); 
     for (name, tone, value) in known {
         if !value.is_empty() {
             let name = paint.bold(format_args!("{:<12}", format!("{name}:")));
-            terminal.line(format_args!("{name} {}", paint.tone(tone, printable(&value))))?;
+            terminal.line(format_args!("{name} {}", paint.tone(tone, lines(&value))))?;
         }
     }
     Ok(())
@@ -217,10 +218,20 @@ pub(super) async fn watch(host: &Host, args: &WatchArgs, terminal: &mut Terminal
     let request = WatchPluginsRequest { name: args.name.clone().unwrap_or_default() };
     let mut changes = host.admin().watch_plugins(request).await?.into_inner();
     let printer = if terminal.is_json() { Some(json::Printer::of("WatchPluginsResponse")?) } else { None };
+    let mut shown = HashMap::new();
     while let Some(change) = changes.message().await? {
-        match &printer {
-            Some(printer) => printer.print(&change, terminal)?,
-            None => show_change(&change, terminal)?,
+        match (&printer, &change.plugin) {
+            (Some(printer), _) => printer.print(&change, terminal)?,
+            (None, Some(plugin)) => {
+                // Much of what changes, such as process ids, is not on the line.
+                let line = change_line(change.kind(), plugin, terminal.paint());
+                if shown.get(&plugin.name) != Some(&line) {
+                    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+                    terminal.line(format_args!("{}  {line}", terminal.paint().tone(Tone::Faint, time)))?;
+                    shown.insert(plugin.name.clone(), line);
+                }
+            }
+            (None, None) => {}
         }
     }
     // The host ends the stream only when it ends itself.
@@ -228,24 +239,21 @@ pub(super) async fn watch(host: &Host, args: &WatchArgs, terminal: &mut Terminal
     Ok(Exit::OK)
 }
 
-fn show_change(change: &WatchPluginsResponse, terminal: &mut Terminal) -> Result<(), CliError> {
-    let Some(plugin) = &change.plugin else { return Ok(()) };
-    let paint = terminal.paint();
-    let time = paint.tone(Tone::Faint, humantime::format_rfc3339_seconds(SystemTime::now()));
+/// What `watch` shows of a plugin, without the time.
+fn change_line(kind: ChangeKind, plugin: &Plugin, paint: Paint) -> String {
     let name = printable(&plugin.name);
-    let (tone, state) = match change.kind() {
+    let (tone, state) = match kind {
         ChangeKind::Removed => (Tone::Faint, "removed".to_owned()),
         ChangeKind::Existing | ChangeKind::Changed | ChangeKind::Unspecified => {
             (plugin_tone(plugin.state()), plugin_state(plugin.state()))
         }
     };
     let ready = plugin.instances.iter().filter(|instance| instance.state() == InstanceState::Ready).count();
-    let instances = match change.kind() {
+    let instances = match kind {
         ChangeKind::Removed => String::new(),
         _ => format!("{ready}/{}", plugin.instances.len()),
     };
     // Pad before colouring: colour codes have a length too.
     let state = paint.tone(tone, format_args!("{:<12}", state));
-    let line = format!("{time}  {name:<20} {state} {instances:<5} {}", printable(&plugin.message));
-    terminal.line(line.trim_end())
+    format!("{name:<20} {state} {instances:<5} {}", first_line(&plugin.message)).trim_end().to_owned()
 }

@@ -1,7 +1,7 @@
 //! Everything that is looked at.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
@@ -158,7 +158,11 @@ fn program(process: &ProcessConfig, path: &OsStr, report: &mut Report) {
         },
     };
     match inspect(&file) {
-        Ok(()) => report.add("command", Verdict::Fine, process.command.to_string(), None),
+        Ok(()) => {
+            let command = process.command.to_string();
+            let text = command.replacen(&*file.to_string_lossy(), &tidy(&file), 1);
+            report.add("command", Verdict::Fine, text, None);
+        }
         // The build makes it; until it has run nothing more can be said.
         Err(Diagnosis::Missing { .. }) if unbuilt => {}
         Err(diagnosis) => report.add("command", Verdict::Wrong, diagnosis.to_string(), None),
@@ -170,7 +174,7 @@ fn build(process: &ProcessConfig, report: &mut Report) -> bool {
     let Some(build) = &process.build else { return false };
     match build.outputs.iter().find(|output| !output.exists()) {
         Some(missing) => {
-            let text = format!("{} is not built yet", missing.display());
+            let text = format!("{} is not built yet", tidy(missing));
             let next = "`plugmesh serve` builds it at the first start".to_owned();
             report.add("build", Verdict::Notice, text, Some(next));
             true
@@ -180,4 +184,17 @@ fn build(process: &ProcessConfig, report: &mut Report) -> bool {
             false
         }
     }
+}
+
+/// A path without detours, for people: as much of it as exists may be spelled out.
+fn tidy(path: &Path) -> String {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path.to_string_lossy().into_owned();
+    }
+    let real = path.ancestors().skip(1).find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        // What does not exist cannot be told from a link, so `..` in it stays.
+        above.canonicalize().ok().map(|above| above.join(rest))
+    });
+    real.unwrap_or_else(|| path.to_owned()).to_string_lossy().into_owned()
 }

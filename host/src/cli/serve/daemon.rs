@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::example::example;
 use super::logging::Logging;
 use super::progress::Progress;
 use super::{Plan, ServeError, Started, show};
@@ -17,6 +18,10 @@ use crate::{Host, Problem};
 
 /// How long killing what is left may take when the guardian is gone.
 const LAST_KILL: Duration = Duration::from_secs(5);
+
+/// How long to wait for a plugin to describe itself, which it does once it is ready: an example of a call is worth
+/// that much.
+const EXAMPLE: Duration = Duration::from_millis(500);
 
 /// Why the host ends.
 enum Why {
@@ -46,7 +51,7 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
     let ward = Ward::take(Some(marker)).map_err(ServeError::Ward)?;
     let mut signals = Signals::take().map_err(CliError::Runtime)?;
     let _lock = Lock::acquire(&plan.gateway)?;
-    let logging = Logging::start(&plan.config.log);
+    let logging = Logging::start(&plan.config.log, terminal);
     let drain_timeout = plan.config.drain_timeout;
     let builder = Host::builder().config(plan.config.clone()).adopts_orphans(true);
     let host = builder.open().await.map_err(ServeError::from)?;
@@ -62,10 +67,12 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
         () = signals.any() => return Ok(end(host, Why::Asked(Duration::ZERO), &mut signals).await),
         () = &mut gone => return Ok(end(host, Why::Orphaned, &mut signals).await),
     };
-    for problem in &problems {
+    // How plugins came along has been shown.
+    for problem in problems.iter().filter(|problem| !problem.is_a_state()) {
         terminal.remark(problem);
     }
-    let started = Started { plugins: host.plugins(), services: host.services(), example: None };
+    let example = tokio::time::timeout(EXAMPLE, example(host.board())).await.ok().flatten();
+    let started = Started { plugins: host.plugins(), services: host.services(), example };
     show(&plan, &started, terminal)?;
     logging.as_configured();
     let why = tokio::select! {
@@ -84,7 +91,11 @@ async fn load(host: &Host, plan: &Plan, terminal: &mut Terminal) -> Vec<Problem>
     tokio::pin!(loading);
     loop {
         tokio::select! {
-            problems = &mut loading => return problems,
+            problems = &mut loading => {
+                // The last change and the end come together.
+                host.plugins().iter().for_each(|plugin| progress.update(plugin));
+                return problems;
+            }
             _ = board.changed() => {
                 board.mark_unchanged();
                 host.plugins().iter().for_each(|plugin| progress.update(plugin));

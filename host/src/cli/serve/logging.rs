@@ -1,5 +1,7 @@
 //! What a host logs, and where: standard error.
 
+mod line;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -7,6 +9,7 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use crate::cli::terminal::Terminal;
 use crate::config::{LogConfig, LogFormat};
 
 /// Overrides the configured level.
@@ -21,7 +24,7 @@ pub(crate) struct Logging {
 
 impl Logging {
     /// Starts logging. On a terminal only warnings are shown at first: progress has the screen.
-    pub(crate) fn start(config: &LogConfig) -> Self {
+    pub(crate) fn start(config: &LogConfig, terminal: &Terminal) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let level = std::env::var(VARIABLE).unwrap_or_else(|_| config.level.clone());
         let first = if on_terminal { "warn" } else { level.as_str() };
@@ -31,10 +34,11 @@ impl Logging {
             LogFormat::Text => false,
             LogFormat::Auto => !on_terminal,
         };
-        let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+        // A log that nobody reads any more is no reason to fail, or to say so where nobody reads.
+        let layer = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
         let layer = match json {
-            true => layer.json().flatten_event(true).boxed(),
-            false => layer.with_ansi(on_terminal).compact().boxed(),
+            true => layer.event_format(line::Json).boxed(),
+            false => layer.event_format(line::Text(terminal.remark_paint())).boxed(),
         };
         // A second subscriber is refused, which leaves the first one at work.
         let _ = Registry::default().with(filter).with(layer).try_init();

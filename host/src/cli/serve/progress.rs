@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use plugmesh::admin::v1::{Plugin, PluginState};
+use plugmesh::admin::v1::{Instance, InstanceState, Plugin, PluginState};
 
-use crate::cli::human::{self, printable};
+use crate::cli::human::{self, lines, printable};
 use crate::cli::terminal::{Terminal, Tone};
 
 /// How often a spinner turns.
@@ -43,7 +43,7 @@ impl<'a> Progress<'a> {
 
     /// Takes the present state of a plugin. A state that has been shown is not shown again.
     pub(crate) fn update(&mut self, plugin: &Plugin) {
-        let state = plugin.state();
+        let state = state(plugin);
         let now = (state, plugin.message.clone());
         let row = self.plugins.entry(plugin.name.clone()).or_insert_with(|| Row {
             since: Instant::now(),
@@ -57,17 +57,20 @@ impl<'a> Progress<'a> {
         row.shown = now;
         let paint = self.terminal.remark_paint();
         let name = printable(&plugin.name);
-        let why = printable(&plugin.message);
+        let why = lines(&plugin.message);
         let took = human::span(row.since.elapsed());
         let ended = match state {
             PluginState::Ready => Some((Tone::Good, "✓", format!("ready in {took}"))),
-            PluginState::Degraded => Some((Tone::Notice, "!", format!("degraded: {why}"))),
+            PluginState::Degraded => {
+                let why = if why.is_empty() { ready_of_all(plugin) } else { why.clone() };
+                Some((Tone::Notice, "!", format!("degraded: {why}")))
+            }
             PluginState::Skipped => Some((Tone::Faint, "-", format!("skipped: {why}"))),
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
             PluginState::Failed => Some((Tone::Bad, "✗", format!("failed: {why}"))),
-            PluginState::Unavailable => Some((Tone::Bad, "✗", format!("unavailable: {why}"))),
             PluginState::Building
             | PluginState::Starting
+            | PluginState::Unavailable
             | PluginState::Draining
             | PluginState::Unspecified => None,
         };
@@ -99,6 +102,7 @@ impl<'a> Progress<'a> {
                     spinner.enable_steady_tick(TURN);
                     spinner
                 });
+                let why = why.lines().next().unwrap_or_default();
                 let text = if why.is_empty() { doing } else { format!("{doing}: {why}") };
                 spinner.set_message(text);
             }
@@ -107,6 +111,23 @@ impl<'a> Progress<'a> {
             None => self.terminal.remark(format_args!("  {name}: {doing}")),
         }
     }
+}
+
+/// The state of a plugin on its way: while some instances start for the first time, the others being ready is no
+/// trouble yet.
+fn state(plugin: &Plugin) -> PluginState {
+    let starts = |instance: &Instance| instance.state() == InstanceState::Starting && instance.restarts == 0;
+    match plugin.state() {
+        PluginState::Degraded if plugin.instances.iter().any(starts) => PluginState::Starting,
+        // Whether that counts as failed is decided when every instance has been tried.
+        PluginState::Unavailable => PluginState::Starting,
+        state => state,
+    }
+}
+
+fn ready_of_all(plugin: &Plugin) -> String {
+    let ready = plugin.instances.iter().filter(|instance| instance.state() == InstanceState::Ready).count();
+    format!("{ready} of {} ready", human::count(plugin.instances.len(), "instance"))
 }
 
 impl Drop for Progress<'_> {
@@ -153,6 +174,28 @@ mod tests {
             ["  text: building", "  text: starting", "- java: skipped: java was not found"]
         );
         assert!(lines[3].starts_with("✓ text: ready in "), "{text}");
-        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1\\n\\u{1b}[31m"]);
+        assert_eq!(lines[4..], ["✗ bad: failed: exit status 1", "    \\u{1b}[31m"]);
+    }
+    #[test]
+    fn an_instance_that_still_starts_is_no_trouble() {
+        let instances = |second: InstanceState, restarts| {
+            let instance = |state: InstanceState, restarts| Instance {
+                state: state.into(),
+                restarts,
+                ..Instance::default()
+            };
+            vec![instance(InstanceState::Ready, 0), instance(second, restarts)]
+        };
+        let degraded = |second, restarts| Plugin {
+            instances: instances(second, restarts),
+            ..plugin("text", PluginState::Degraded, "")
+        };
+        let (out, err) = (Captured::default(), Captured::default());
+        let mut terminal = Terminal::to(out, err.clone(), Format::Table);
+        let mut progress = Progress::new(&mut terminal);
+        progress.update(&degraded(InstanceState::Starting, 0));
+        progress.update(&degraded(InstanceState::Backoff, 0));
+        drop(progress);
+        assert_eq!(err.text(), "  text: starting\n! text: degraded: 1 of 2 instances ready\n");
     }
 }

@@ -12,6 +12,8 @@ use crate::cli::terminal::{Terminal, Tone};
 /// A host whose plugins have started, as far as they will.
 #[derive(Debug)]
 pub(crate) struct Ready<'a> {
+    /// What to type to run this program.
+    pub(crate) program: &'a str,
     /// Where the gateway listens.
     pub(crate) gateway: &'a HostAddress,
     /// Whether that is where every command looks without being told.
@@ -49,14 +51,11 @@ impl Ready<'_> {
         terminal.line(format_args!("{} · gateway at {}", paint.tone(tone, summary), self.gateway))?;
         terminal.line("")?;
         terminal.line(paint.bold("In another terminal:"))?;
-        for (command, what) in self.next() {
-            let line = format!("  {command}");
-            let remark = if what.is_empty() {
-                String::new()
-            } else {
-                paint.tone(Tone::Faint, format_args!("  # {what}"))
-            };
-            terminal.line(format_args!("{line}{remark}"))?;
+        let next = self.next();
+        let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+        for (command, what) in next {
+            let remark = paint.tone(Tone::Faint, format_args!("# {what}"));
+            terminal.line(format_args!("  {command:<width$}  {remark}"))?;
         }
         terminal.line("")?;
         terminal.line(paint.tone(Tone::Faint, "Ctrl-C drains the plugins and ends the host."))
@@ -65,12 +64,12 @@ impl Ready<'_> {
     /// What a person does next: commands that work as they are.
     fn next(&self) -> Vec<(String, &'static str)> {
         let plugmesh = |words: &[&str]| {
-            let line = CommandLine::new("plugmesh").args(words.iter().copied());
+            let line = CommandLine::new(self.program).args(words.iter().copied());
             if self.is_default { line } else { line.args(["--host", &self.gateway.to_string()]) }.to_string()
         };
         let mut next = vec![(plugmesh(&["list"]), "what is running")];
         if let Some((method, request)) = self.example() {
-            next.push((plugmesh(&["call", &method, "-d", &request]), ""));
+            next.push((plugmesh(&["call", &method, "-d", &request]), "a call by JSON"));
         }
         next.push((Grpcurl::new(self.gateway, Tls::Unknown).list().to_string(), "any gRPC client works"));
         for plugin in self.plugins {
@@ -85,7 +84,7 @@ impl Ready<'_> {
         }
         let failed = self.plugins.iter().find(|plugin| matches!(plugin.state(), PluginState::Failed));
         if let Some(plugin) = failed {
-            next.push((plugmesh(&["logs", &plugin.name]), "why it failed"));
+            next.push((plugmesh(&["get", &plugin.name]), "why it failed"));
         }
         next
     }

@@ -2,7 +2,8 @@
 
 use super::super::fault::{Position, quote};
 use super::super::yaml::{Data, Key, Node};
-use super::{Decoder, Segment, closest};
+use super::{Decoder, Segment};
+use crate::closest::closest;
 
 /// Most keys that a fault lists; beyond, the docs are the better list.
 const MAX_LISTED: usize = 12;

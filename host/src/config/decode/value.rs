@@ -11,7 +11,8 @@ use super::super::fault::quote;
 use super::super::secret::{Secret, expand};
 use super::super::size::ByteSize;
 use super::super::yaml::{Data, Node, Scalar};
-use super::{Decoder, Segment, closest};
+use super::{Decoder, Segment};
+use crate::closest::closest;
 
 /// Text. A number where text belongs is refused: YAML has already lost how it was meant (`1.10` is `1.1`).
 pub(in crate::config) fn text<'n>(d: &mut Decoder<'_>, node: &'n Node) -> Option<&'n str> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::{decode, host, manifest};
+use crate::spiffe::TrustDomain;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
 
@@ -62,7 +63,7 @@ fn the_defaults_in_the_docs_are_those_of_the_code() {
     assert_eq!(duration("start_timeout"), defaults::START_TIMEOUT);
     assert_eq!(duration("drain_timeout"), defaults::DRAIN_TIMEOUT);
     assert_eq!(default("max_message_size"), defaults::MAX_MESSAGE_SIZE.to_string());
-    assert_eq!(default("trust_domain"), defaults::TRUST_DOMAIN);
+    assert_eq!(default("trust_domain"), TrustDomain::default().as_str());
     assert_eq!(default("gateway.limits.connections"), limits.connections.to_string());
     assert_eq!(default("gateway.limits.streams_per_connection"), limits.streams_per_connection.to_string());
     assert_eq!(default("gateway.limits.resets_per_connection"), limits.resets_per_connection.to_string());

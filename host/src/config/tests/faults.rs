@@ -134,14 +134,14 @@ plugins:
     assert_eq!(
         faults(host(text)),
         [
-            "1:15: trust_domain: not a trust domain: use 1 to 255 lower-case letters, digits, '.', '-' and '_'",
+            "1:15: trust_domain: \"Example.org\" is not a trust domain: a trust domain is made of lower-case letters, digits, '.', '-' and '_', without a port or a user",
             "2:14: log.level: \"a=b=c\" is not a log level (off, error, warn, info, debug, trace, or directives such as info,plugmesh_host::gateway=debug)",
             "2:31: log.format: \"jsn\" is not one of auto, text, json (did you mean json?)",
-            "3:22: admin.identities[0]: not a SPIFFE ID: write spiffe://TRUST-DOMAIN/PATH, with letters, digits, '.', '-' and '_' in the path's segments",
+            "3:22: admin.identities[0]: \"spiffe://x\" is not a SPIFFE ID: the trust domain is followed by a path, as in spiffe://example.org/a",
             "5:25: gateway.limits.connections: -1 is out of range: 1 to 1000000",
             "5:47: gateway.limits.header_list_size: 2MiB is out of range: 1KiB to 1MiB",
             "5:67: gateway.limits.idle_timeout: 0s is out of range: 1ms to 1day",
-            "5:71: gateway.limits: unknown key \"resets\" (known keys: connections, streams_per_connection, resets_per_connection, header_list_size, handshake_timeout, idle_timeout)",
+            "5:71: gateway.limits: unknown key \"resets\" (did you mean resets_per_connection?)",
             "6:8: gateway.tcp: neither tls nor insecure: true is given (add tls with cert, key and client_ca, or insecure: true for plaintext that anybody may use)",
             "8:16: plugins.directories: expected a list, found text",
             "9:13: plugins.include[0]: an empty pattern matches nothing",

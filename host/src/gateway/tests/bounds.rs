@@ -125,6 +125,37 @@ async fn resets_of_calls_under_way_are_counted_too() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_reset_at_once_is_not_begun_upstream() {
+    const END_STREAM: u8 = 1;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = begun.clone();
+    let upstream = upstream(move |request| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        echo(request)
+    });
+    let running = start(upstream, Limits::default()).await;
+    let mut io = raw(&running, &[]).await;
+    let mut bytes = Vec::new();
+    for id in (1..100).step_by(2) {
+        bytes.extend(frame(HEADERS, END_HEADERS, id, &head()));
+        bytes.extend(frame(RST_STREAM, 0, id, &[0, 0, 0, 8]));
+    }
+    bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 101, &head()));
+    io.write_all(&bytes).await.unwrap();
+    let answered = async {
+        let mut header = [0; 9];
+        while header[3] != HEADERS {
+            io.read_exact(&mut header).await.unwrap();
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            io.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        }
+        header[8]
+    };
+    assert_eq!(timeout(PATIENCE, answered).await.unwrap(), 101);
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_flood_of_continuations_ends_the_connection() {
     let running = start(silent(), Limits::default()).await;
     let io = raw(&running, &[]).await;

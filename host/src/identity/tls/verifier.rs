@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 
-use crate::identity::{CertificateError as NoSpiffeId, SpiffeId};
+use crate::identity::CertificateError as NoSpiffeId;
+use crate::spiffe::SpiffeId;
 
 /// What the certificate must say beside chaining to a trusted authority.
 #[derive(Debug)]

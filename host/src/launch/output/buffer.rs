@@ -13,6 +13,10 @@ use crate::name::{InstanceName, PluginName};
 /// Lines kept for each plugin: what a person scrolls through.
 pub const BUFFERED_LINES: usize = 1000;
 
+/// Target of the `tracing` events that are lines of plugins. Their fields are `plugin`, `instance`, `stream`, and
+/// `fields`: what a structured line says beside its message, as a JSON object.
+pub const PLUGIN_OUTPUT: &str = "plugmesh::plugin";
+
 /// Bytes of text kept for each plugin, whatever the number of lines.
 const BUFFERED_BYTES: usize = 1 << 20;
 
@@ -146,7 +150,7 @@ impl InstanceSink {
         // The level of an event is part of its call site, hence one for each.
         macro_rules! forward {
             ($level:ident) => {
-                tracing::$level!(target: "plugmesh::plugin", plugin, instance, stream, fields, "{text}")
+                tracing::$level!(target: PLUGIN_OUTPUT, plugin, instance, stream, fields, "{text}")
             };
         }
         match line.level.unwrap_or(Level::Info) {

@@ -13,6 +13,9 @@ const LEVEL: [&str; 5] = ["level", "@level", "severity", "lvl", "log.level"];
 /// Names of the message.
 const MESSAGE: [&str; 3] = ["message", "msg", "@message"];
 
+/// Names of the time, by the same.
+const TIME: [&str; 4] = ["timestamp", "@timestamp", "time", "ts"];
+
 /// Begins a control sequence.
 const ESCAPE: char = '\u{1b}';
 
@@ -41,6 +44,14 @@ fn json_line(text: &str) -> Option<(Option<Level>, String, Option<String>)> {
         members.remove(name);
     }
     let message = take_message(&mut members)?;
+    // tracing's JSON format nests them; nobody else does.
+    if let Some(Value::Object(_)) = members.get("fields")
+        && let Some(Value::Object(fields)) = members.remove("fields")
+    {
+        fields.into_iter().for_each(|(name, value)| _ = members.entry(name).or_insert(value));
+    }
+    // The line has a time of its own: when the host read it.
+    TIME.iter().for_each(|name| drop(members.remove(*name)));
     let rest = (!members.is_empty()).then(|| Value::Object(members).to_string());
     Some((level.map(|(_, level)| level), message, rest))
 }
@@ -127,9 +138,11 @@ mod tests {
             assert_eq!((line.level, line.text.as_str()), (Some(Level::Warn), "low on ink"));
             assert_eq!(line.fields_json.as_deref(), Some(r#"{"page":3}"#));
         }
-        let line = stderr(r#"{"level":"INFO","fields":{"message":"hi","n":1},"target":"a::b"}"#);
+        let line = stderr(
+            r#"{"timestamp":"2026-01-02T03:04:05Z","level":"INFO","fields":{"message":"hi","n":1},"target":"a::b"}"#,
+        );
         assert_eq!(line.text, "hi");
-        assert_eq!(line.fields_json.as_deref(), Some(r#"{"fields":{"n":1},"target":"a::b"}"#));
+        assert_eq!(line.fields_json.as_deref(), Some(r#"{"n":1,"target":"a::b"}"#));
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn what_runs_and_what_to_do_next() {
         plugin("text", PluginState::Failed, "python3 was not found", ""),
     ];
     let ready = Ready {
+        program: "plugmesh",
         gateway: &HostAddress::Unix("/run/mesh.sock".into()),
         is_default: true,
         plugins: &plugins,
@@ -50,11 +51,11 @@ text        1.2.0    failed  1/1        text.v1.textService              python3
 1 of 2 plugins ready · gateway at unix:///run/mesh.sock
 
 In another terminal:
-  plugmesh list  # what is running
-  plugmesh call calculator.v1.Calculator/Add -d '{\"a\": 1, \"b\": 2}'
-  grpcurl -plaintext -unix /run/mesh.sock list  # any gRPC client works
-  grpcurl -plaintext -unix /run/calculator-0.sock list  # a plugin, directly
-  plugmesh logs text  # why it failed
+  plugmesh list                                                     # what is running
+  plugmesh call calculator.v1.Calculator/Add -d '{\"a\": 1, \"b\": 2}'  # a call by JSON
+  grpcurl -plaintext -unix /run/mesh.sock list                      # any gRPC client works
+  grpcurl -plaintext -unix /run/calculator-0.sock list              # a plugin, directly
+  plugmesh get text                                                 # why it failed
 
 Ctrl-C drains the plugins and ends the host.
 "
@@ -72,6 +73,7 @@ fn another_socket_is_named_in_every_command() {
         ..Service::default()
     };
     let ready = Ready {
+        program: "plugmesh",
         gateway: &HostAddress::Unix("/run/my mesh.sock".into()),
         is_default: false,
         plugins: &[],
@@ -80,10 +82,10 @@ fn another_socket_is_named_in_every_command() {
     };
     let text = shown(&ready);
     assert!(text.starts_with("no plugins were found\n"), "{text}");
-    assert!(text.contains("  plugmesh list --host 'unix:///run/my mesh.sock'  #"), "{text}");
+    assert!(text.contains("  plugmesh list --host 'unix:///run/my mesh.sock'   "), "{text}");
     assert!(
-        text.contains("  plugmesh call a.v1.S/Get -d '{}' --host 'unix:///run/my mesh.sock'\n"),
+        text.contains("  plugmesh call a.v1.S/Get -d '{}' --host 'unix:///run/my mesh.sock'  # a call"),
         "{text}"
     );
-    assert!(text.contains("  grpcurl -plaintext -unix '/run/my mesh.sock' list  #"), "{text}");
+    assert!(text.contains("  grpcurl -plaintext -unix '/run/my mesh.sock' list  "), "{text}");
 }

@@ -10,7 +10,10 @@ use crate::name::{InstanceId, PluginName};
 const MAX_ID: usize = 2048;
 /// Longest trust domain, in bytes; the standard's limit.
 const MAX_TRUST_DOMAIN: usize = 255;
+/// The trust domain of a host that is told nothing else: not a name that anybody resolves.
+const DEFAULT_TRUST_DOMAIN: &str = "plugmesh.local";
 const SCHEME: &str = "spiffe://";
+const HOST_ID: &str = "host id";
 /// How much of a wrong text its error shows: enough to recognise it, whatever its length.
 const SHOWN: usize = 100;
 
@@ -32,9 +35,10 @@ pub struct SpiffeId {
 
 /// Why a text is no SPIFFE ID or no trust domain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{shown:?} is not a SPIFFE ID or trust domain: {rule}")]
+#[error("{shown:?} is not a {what}: {rule}")]
 pub struct InvalidSpiffeId {
     shown: String,
+    what: &'static str,
     rule: &'static str,
 }
 
@@ -51,9 +55,9 @@ impl SpiffeId {
     /// # Errors
     /// When `host_id` is not one path segment: letters, digits, `.`, `-` and `_`, at most 255 of them.
     pub fn host(trust_domain: &TrustDomain, host_id: &str) -> Result<Self, InvalidSpiffeId> {
-        check_segment(host_id).map_err(|rule| InvalidSpiffeId::new(host_id, rule))?;
+        check_segment(host_id).map_err(|rule| InvalidSpiffeId::new(host_id, HOST_ID, rule))?;
         if host_id.len() > 255 {
-            return Err(InvalidSpiffeId::new(host_id, "a host id has at most 255 bytes"));
+            return Err(InvalidSpiffeId::new(host_id, HOST_ID, "it has at most 255 bytes"));
         }
         Ok(Self::of_checked(trust_domain, format_args!("host/{host_id}")))
     }
@@ -92,11 +96,18 @@ impl SpiffeId {
     }
 }
 
+/// `plugmesh.local`.
+impl Default for TrustDomain {
+    fn default() -> Self {
+        Self(DEFAULT_TRUST_DOMAIN.into())
+    }
+}
+
 impl FromStr for TrustDomain {
     type Err = InvalidSpiffeId;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpiffeId> {
-        check_domain(text).map_err(|rule| InvalidSpiffeId::new(text, rule))?;
+        check_domain(text).map_err(|rule| InvalidSpiffeId::new(text, "trust domain", rule))?;
         Ok(Self(text.into()))
     }
 }
@@ -105,7 +116,7 @@ impl FromStr for SpiffeId {
     type Err = InvalidSpiffeId;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpiffeId> {
-        let domain = check_id(text).map_err(|rule| InvalidSpiffeId::new(text, rule))?;
+        let domain = check_id(text).map_err(|rule| InvalidSpiffeId::new(text, "SPIFFE ID", rule))?;
         Ok(Self { text: text.into(), domain })
     }
 }
@@ -116,7 +127,8 @@ fn check_id(text: &str) -> Result<usize, &'static str> {
         return Err("it has at most 2048 bytes");
     }
     let rest = text.strip_prefix(SCHEME).ok_or("it starts with spiffe://, in lower case")?;
-    let (domain, path) = rest.split_once('/').ok_or("the trust domain is followed by a path, /…")?;
+    let (domain, path) =
+        rest.split_once('/').ok_or("the trust domain is followed by a path, as in spiffe://example.org/a")?;
     check_domain(domain)?;
     path.split('/').try_for_each(check_segment)?;
     Ok(domain.len())
@@ -150,8 +162,8 @@ fn check_segment(segment: &str) -> Result<(), &'static str> {
 }
 
 impl InvalidSpiffeId {
-    fn new(text: &str, rule: &'static str) -> Self {
-        Self { shown: text.chars().take(SHOWN).collect(), rule }
+    fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
+        Self { shown: text.chars().take(SHOWN).collect(), what, rule }
     }
 }
 
@@ -225,6 +237,11 @@ mod tests {
             let error = bad.parse::<SpiffeId>().expect_err(bad).to_string();
             assert!(error.len() < 600, "{error}");
         }
+    }
+
+    #[test]
+    fn the_default_trust_domain_is_one() {
+        assert_eq!(DEFAULT_TRUST_DOMAIN.parse(), Ok(TrustDomain::default()));
     }
 
     #[test]

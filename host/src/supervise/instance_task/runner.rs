@@ -1,0 +1,113 @@
+//! The whole life of an instance, and how the board shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use plugmesh::admin::v1::{InstanceKind, InstanceState};
+use tokio::sync::{oneshot, watch};
+
+use super::Origin;
+use super::follow::End;
+use super::start::Running;
+use crate::config::PluginConfig;
+use crate::name::InstanceName;
+use crate::route::Route;
+use crate::supervise::Mesh;
+use crate::supervise::backoff::Backoff;
+use crate::supervise::board::{Incarnation, InstanceStatus};
+use crate::supervise::failure::{StartError, StartFailure};
+
+/// What an instance lives from.
+pub(super) struct Runner {
+    pub(super) mesh: Mesh,
+    pub(super) config: Arc<PluginConfig>,
+    pub(super) route: Arc<Route>,
+    pub(super) name: InstanceName,
+    pub(super) origin: Origin,
+    pub(super) stopping: watch::Receiver<Option<Duration>>,
+    pub(super) published: Arc<AtomicBool>,
+    pub(super) restarts: u32,
+}
+
+impl Runner {
+    pub(super) async fn run(&mut self, first: oneshot::Sender<Result<(), StartFailure>>) {
+        let mut first = Some(first);
+        let mut backoff = Backoff::default();
+        loop {
+            // What comes of the first start is told by whoever waits for it.
+            let mut is_told = false;
+            let (why, ready_for) = match self.start_or_stop().await {
+                Ok(running) => {
+                    if let Some(first) = first.take() {
+                        let _ = first.send(Ok(()));
+                    }
+                    match self.follow(running).await {
+                        (End::Stopped(_), _) => break,
+                        (End::Died(why), ready_for) => (why, ready_for),
+                    }
+                }
+                Err(failure) if matches!(failure.error(), StartError::Stopped) => break,
+                Err(failure) => {
+                    let why = failure.to_string();
+                    is_told = first.take().is_some_and(|first| first.send(Err(failure)).is_ok());
+                    (why, Duration::ZERO)
+                }
+            };
+            let pause = backoff.next(ready_for);
+            if !is_told {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "starts again in {pause}: {why}");
+            }
+            self.report(InstanceState::Backoff, &why, None);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => self.restarts += 1,
+                _ = stop_order(&mut self.stopping) => break,
+            }
+        }
+        self.report(InstanceState::Stopped, "", None);
+    }
+
+    async fn start_or_stop(&mut self) -> Result<Running, StartFailure> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            _ = stop_order(&mut stopping) => Err(StartError::Stopped.into()),
+            result = self.start() => result,
+        }
+    }
+
+    pub(super) fn report(&self, state: InstanceState, message: &str, incarnation: Option<Incarnation>) {
+        let kind = match self.origin {
+            Origin::Process(_) => InstanceKind::Process,
+            Origin::Remote(_) => InstanceKind::Remote,
+        };
+        let (message, restarts) = (message.to_owned(), self.restarts);
+        if self.published.load(Ordering::Acquire) {
+            let name = self.name.clone();
+            self.mesh.board().update(self.name.plugin(), |status| {
+                let now = InstanceStatus { name, kind, state, message, incarnation, restarts };
+                status.instances.insert(now.name.ordinal(), now);
+            });
+        }
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut InstanceStatus)) {
+        if self.published.load(Ordering::Acquire) {
+            self.mesh.board().update(self.name.plugin(), |status| {
+                if let Some(status) = status.instances.get_mut(&self.name.ordinal()) {
+                    change(status);
+                }
+            });
+        }
+    }
+}
+
+/// Waits for the order to stop, and gives the grace.
+pub(super) async fn stop_order(stopping: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    match stopping.wait_for(Option::is_some).await {
+        Ok(grace) => grace.unwrap_or_default(),
+        // The owner is gone without a word: at once.
+        Err(_) => Duration::ZERO,
+    }
+}

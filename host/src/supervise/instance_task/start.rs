@@ -1,0 +1,134 @@
+//! From nothing to an endpoint that may be picked.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use plugmesh::admin::v1::InstanceState;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+use super::Origin;
+use super::follow::{EXIT_AFTER_LOSS, ended};
+use super::runner::Runner;
+use crate::identity::Watched;
+use crate::launch::{InstanceDirectory, Process};
+use crate::name::InstanceId;
+use crate::route::{Availability, Endpoint};
+use crate::supervise::board::Incarnation;
+use crate::supervise::bring_up::{Up, bring_up};
+use crate::supervise::callers;
+use crate::supervise::failure::{StartError, StartFailure};
+use crate::supervise::process::{Launched, launch};
+use crate::supervise::remote::{Remote, reach};
+use crate::supervise::services::{announce, offer};
+use crate::transport::{Lane, Pool, Spoken};
+
+/// An instance that may be picked.
+pub(super) struct Running {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) pool: Pool,
+    pub(super) up: Up,
+    pub(super) process: Option<Process>,
+    pub(super) since: Instant,
+    _held: Held,
+    _registration: callers::Registration,
+}
+
+/// What an incarnation needs for as long as it lives.
+enum Held {
+    Files { _files: InstanceDirectory },
+    Certificates { _certificates: Option<Watched<ClientConfig>> },
+}
+
+impl Runner {
+    pub(super) async fn start(&self) -> Result<Running, StartFailure> {
+        let (id, epoch, began) = (InstanceId::random(), self.mesh.next_epoch(), Instant::now());
+        let incarnation = |address: String, pid, endpoint| Incarnation {
+            id: id.clone(),
+            epoch,
+            address,
+            pid,
+            ready: None,
+            endpoint,
+        };
+        self.report(InstanceState::Starting, "", Some(incarnation(String::new(), None, None)));
+        let (dialer, opened, process, held) = match &self.origin {
+            Origin::Process(source) => {
+                let Launched { process, dialer, opened, files } =
+                    launch(&self.mesh, &self.config, source, &self.name, &id).await?;
+                (dialer, Some(opened), Some(process), Held::Files { _files: files })
+            }
+            Origin::Remote(remote) => {
+                let Remote { dialer, certificates } = reach(remote)?;
+                (dialer, None, None, Held::Certificates { _certificates: certificates })
+            }
+        };
+        let last_lines = || process.as_ref().map(Process::last_lines).unwrap_or_default();
+        let address = dialer.address().to_string();
+        let pid = process.as_ref().map(Process::pid);
+        let pool = self.mesh.pool(dialer, self.config.max_connections);
+        if let Err(error) = pool.connect(opened).await {
+            let error = explain(error.into(), process.as_ref(), &pool).await;
+            return Err(StartFailure::new(error, last_lines()));
+        }
+        let endpoint = Endpoint::new(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
+        let mut shown = incarnation(address, pid, Some(endpoint.clone()));
+        self.report(InstanceState::Starting, "", Some(shown.clone()));
+        let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
+        let managed = matches!(self.origin, Origin::Process(_));
+        let coming_up = async {
+            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed).await?;
+            let introduction = std::mem::take(&mut up.introduction);
+            let offered = offer(&self.config, &endpoint, &introduction).await?;
+            Ok((up, introduction, offered))
+        };
+        let came_up = tokio::select! {
+            // A process that has ended explains more than the call that failed because of it.
+            biased;
+            exit = ended(process.as_ref()) => Err(StartError::Exited(exit)),
+            up = coming_up => up,
+        };
+        let (up, introduction, offered) = match came_up {
+            Ok(up) => up,
+            Err(error) => {
+                let error = explain(error, process.as_ref(), &pool).await;
+                return Err(StartFailure::new(error, last_lines()));
+            }
+        };
+        self.route.insert(endpoint.clone());
+        self.route.set_availability(&endpoint, Availability::Ready);
+        announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
+        shown.ready = Some((SystemTime::now(), began.elapsed()));
+        self.report(InstanceState::Ready, "", Some(shown));
+        tracing::info!(
+            plugin = %self.name.plugin(), instance = %self.name, took_ms = began.elapsed().as_millis() as u64,
+            "ready"
+        );
+        Ok(Running {
+            endpoint,
+            pool,
+            up,
+            process,
+            since: Instant::now(),
+            _held: held,
+            _registration: registration,
+        })
+    }
+}
+
+/// What is behind a connection that broke: the end of the process, or a peer that is no gRPC server.
+async fn explain(error: StartError, process: Option<&Process>, pool: &Pool) -> StartError {
+    if !error.is_broken_connection() {
+        return error;
+    }
+    if let Ok(exit) = tokio::time::timeout(EXIT_AFTER_LOSS, ended(process)).await {
+        return StartError::Exited(exit);
+    }
+    match (pool.spoken().await, pool.why_lost()) {
+        (Some(spoken), _) if spoken != Spoken::Http2 => {
+            StartError::NotHttp2 { address: pool.address().clone(), spoken }
+        }
+        (_, Some(why)) => StartError::Lost(why),
+        (_, None) => error,
+    }
+}
