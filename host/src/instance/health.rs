@@ -1,14 +1,18 @@
 //! How an instance is doing, by `grpc.health.v1`.
 
+mod codec;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::client::Grpc;
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use self::codec::HealthCodec;
 use super::words;
 use crate::route::{Endpoint, EndpointChannel};
 
@@ -24,7 +28,7 @@ pub enum Health {
 /// Follows the health of one instance.
 #[derive(Debug)]
 pub struct HealthWatch {
-    client: HealthClient<EndpointChannel>,
+    client: Grpc<EndpointChannel>,
     state: State,
     /// The last word that was not told yet, and when it may be.
     held: Option<Health>,
@@ -46,6 +50,9 @@ enum State {
 #[error("its health cannot be learnt: {}", words(.0))]
 pub struct HealthError(#[source] Box<Status>);
 
+/// The method.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 /// Words that come faster than this are taken together, and the last one stands: an instance that changes its
 /// mind all the time is not to keep the host busy with it.
 const PACE: Duration = Duration::from_millis(50);
@@ -56,7 +63,7 @@ const RETRY: Duration = Duration::from_millis(500);
 impl HealthWatch {
     /// A watch that has asked nothing yet.
     pub fn new(endpoint: &Arc<Endpoint>) -> Self {
-        let client = HealthClient::new(endpoint.channel());
+        let client = Grpc::new(endpoint.channel());
         Self { client, state: State::Idle, held: None, tell_from: Instant::now() }
     }
 
@@ -69,13 +76,10 @@ impl HealthWatch {
     pub async fn next(&mut self) -> Result<Health, HealthError> {
         loop {
             match &mut self.state {
-                State::Idle => {
-                    let request = HealthCheckRequest { service: String::new() };
-                    match self.client.watch(request).await {
-                        Ok(stream) => self.state = State::Watching(Box::new(stream.into_inner())),
-                        Err(status) => return self.ended(status),
-                    }
-                }
+                State::Idle => match self.watch().await {
+                    Ok(stream) => self.state = State::Watching(Box::new(stream.into_inner())),
+                    Err(status) => return self.ended(status),
+                },
                 State::Watching(stream) => tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(self.tell_from), if self.held.is_some() => {
@@ -98,6 +102,12 @@ impl HealthWatch {
                 State::Absent => std::future::pending().await,
             }
         }
+    }
+
+    async fn watch(&mut self) -> Result<Response<Streaming<HealthCheckResponse>>, Status> {
+        self.client.ready().await?;
+        let request = Request::new(HealthCheckRequest { service: String::new() });
+        self.client.server_streaming(request, PathAndQuery::from_static(WATCH), HealthCodec).await
     }
 
     fn ended(&mut self, status: Status) -> Result<Health, HealthError> {

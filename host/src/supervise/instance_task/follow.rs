@@ -44,7 +44,7 @@ impl Runner {
                 grace = stop_order(&mut stopping) => break End::Stopped(grace),
                 exit = ended(running.process.as_ref()) => break died(exit, running.process.as_ref()),
                 () = running.pool.lost() => {
-                    if let Some(end) = self.reconnect(&mut running, &mut losses).await {
+                    if let Some(end) = Box::pin(self.reconnect(&mut running, &mut losses)).await {
                         break end;
                     }
                 }
@@ -64,7 +64,7 @@ impl Runner {
             End::Stopped(grace) => grace,
             End::Died(_) => Duration::ZERO,
         };
-        self.wind_up(running, matches!(end, End::Stopped(_)), grace).await;
+        Box::pin(self.wind_up(running, matches!(end, End::Stopped(_)), grace)).await;
         (end, ready_for)
     }
 

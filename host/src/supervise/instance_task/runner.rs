@@ -73,7 +73,9 @@ impl Runner {
         tokio::select! {
             biased;
             _ = stop_order(&mut stopping) => Err(StartError::Stopped.into()),
-            result = self.start() => result,
+            // Boxed, here and in `follow`: an instance spends its life waiting, and what the steps around that
+            // need is not kept with it meanwhile.
+            result = Box::pin(self.start()) => result,
         }
     }
 
