@@ -115,9 +115,13 @@ impl Host {
             problems.extend(mesh.load_all(assembly.plugins).await.into_iter().map(Problem::Load));
             problems
         };
-        let problems = self.control.run(loading).await.unwrap_or_default();
-        self.shared.offers.catch_up();
-        problems
+        self.control.run(loading).await.unwrap_or_default()
+    }
+
+    /// Waits until reflection and [`services`](Self::services) know what the plugins that have started say about
+    /// themselves, for at most 5 s. Calls need none of it, so that starting a plugin does not wait for it.
+    pub async fn described(&self) {
+        self.shared.offers.complete().await;
     }
 
     /// Drains and stops everything: no new calls are taken, those in flight may go on for `grace`, and when this

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use plugmesh_tests::{PluginDir, Ran, binary, processes_mentioning};
+use plugmesh_tests::{Ran, binary, processes_mentioning};
 
 use crate::text;
 
 #[tokio::test]
 async fn it_calls_its_plugins_offers_a_service_and_leaves_nothing() {
     let home = tempfile::Builder::new().prefix("pm-").tempdir_in("/tmp").unwrap();
-    PluginDir::calculator(2).write(&home.path().join("plugins"));
+    text::calculator().write(&home.path().join("plugins"));
     let mut command = Command::new(binary("embedded"));
     command.env("XDG_RUNTIME_DIR", home.path()).arg(home.path().join("plugins"));
     let python = text::built().await;

@@ -19,12 +19,17 @@ async fn a_directory_is_served_and_the_next_steps_are_printed() {
     for line in [
         &format!("1 of 1 plugin ready · gateway at unix://{socket}"),
         "plugmesh list",
-        "plugmesh call calculator.v1.CalculatorService/Add -d '{}'",
+        "plugmesh call calculator.v1.CalculatorService/Add -d '{\"a\": 1, \"b\": 2}'",
         &format!("grpcurl -plaintext -unix {socket} list"),
         "Ctrl-C drains the plugins and ends the host.",
     ] {
         assert!(summary.contains(line), "{line:?} is not in:\n{summary}");
     }
+    let call = summary.lines().find(|line| line.contains(" call ")).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(call).env("XDG_RUNTIME_DIR", daemon.runtime_dir()).env_remove("PLUGMESH_HOST");
+    let answered = plugmesh_tests::Ran::of(&mut shell).await.ok();
+    assert!(answered.contains('3'), "{answered}");
     let listed = daemon.cli(&["list"]).await.ok();
     assert!(listed.contains("calculator") && listed.contains("ready"), "{listed}");
 }
@@ -91,7 +96,7 @@ async fn one_bad_plugin_is_reported_and_the_rest_run() {
     assert!(error.contains("out of cheese") && error.contains("it exited with status 3"), "{error}");
     let summary = daemon.process().out();
     assert!(summary.contains("1 of 2 plugins ready"), "{summary}");
-    assert!(summary.contains("plugmesh logs bad"), "{summary}");
+    assert!(summary.contains("plugmesh get bad"), "{summary}");
     assert_eq!(daemon.plugin("bad").await.state(), PluginState::Failed);
     daemon.calculator().add(AddRequest::default()).await.expect("the good one runs");
 }

@@ -23,10 +23,15 @@ pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugins/text").canonicalize().unwrap()
 }
 
+/// The calculator, with the version that the plugin asks for.
+pub(crate) fn calculator() -> PluginDir {
+    PluginDir::calculator(1).line("version: 0.1.0")
+}
+
 /// A daemon with the plugin and the calculator, to be.
 fn described(config: &str) -> plugmesh_tests::DaemonBuilder {
     let config = format!("plugins:\n  directories: [{:?}]\n{config}", directory());
-    let daemon = Daemon::builder().plugin(PluginDir::calculator(1)).config(config);
+    let daemon = Daemon::builder().plugin(calculator()).config(config);
     let variables = std::env::vars().filter(|(name, _)| PIP.iter().any(|prefix| name.starts_with(prefix)));
     variables.fold(daemon, |daemon, (name, value)| daemon.env(&name, &value))
 }

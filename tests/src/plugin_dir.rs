@@ -19,7 +19,7 @@ pub struct PluginDir {
 impl PluginDir {
     /// The example calculator.
     pub fn calculator(instances: u32) -> Self {
-        Self::command("calculator", binary("calculator")).line("version: 0.1.0").instances(instances)
+        Self::command("calculator", binary("calculator")).instances(instances)
     }
 
     /// The plugin that does as it is told, see [`probe`](crate::probe).

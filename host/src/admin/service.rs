@@ -46,7 +46,7 @@ impl Service {
         let ended = self.control.spawn(async move {
             let result = operation.await;
             // What it changed can be asked for by the time it is said to be done.
-            shared.offers.catch_up();
+            shared.offers.complete().await;
             result
         });
         let ended = ended.await;

@@ -113,7 +113,6 @@ impl HostBuilder {
         let mesh = host.mesh().clone();
         let loaded = host.control.run(async move { mesh.load_all(plugins).await }).await;
         problems.extend(loaded.unwrap_or_default().into_iter().map(Problem::Load));
-        host.shared.offers.catch_up();
         Ok((host, problems))
     }
 

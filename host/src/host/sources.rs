@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -54,6 +55,9 @@ impl HealthSource for BoardHealth {
     }
 }
 
+/// How long an operation that has succeeded waits for descriptors before it says so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What plugins offer, told to reflection.
 #[derive(Debug)]
 pub(crate) struct Offers {
@@ -69,8 +73,15 @@ impl Offers {
         Self { mesh, catalog, told: Mutex::default() }
     }
 
-    /// Makes the catalog equal to what plugins offer now. Whoever has changed a plugin calls this before saying so,
-    /// since the next call may ask reflection.
+    /// Waits for what plugins that have just started say about themselves, which calls do not wait for, and
+    /// [catches up](Self::catch_up). Whoever has changed a plugin does this before saying so to a person, who may
+    /// ask reflection next.
+    pub(crate) async fn complete(&self) {
+        self.mesh.described(PATIENCE).await;
+        self.catch_up();
+    }
+
+    /// Makes the catalog equal to what plugins offer now.
     pub(crate) fn catch_up(&self) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken under the lock: who comes later sees no older board.

@@ -11,10 +11,11 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use plugmesh::plugin::v1::HostInfo;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::failure::StartError;
@@ -72,6 +73,8 @@ struct Shared {
     issuer: OnceLock<Issuer>,
     epoch: AtomicU64,
     tasks: TaskTracker,
+    /// Descriptors that are being learned.
+    learning: watch::Sender<usize>,
     plugins: Mutex<BTreeMap<PluginName, Plugin>>,
 }
 
@@ -80,6 +83,16 @@ struct Shared {
 pub(super) struct Issuer {
     pub(super) authority: Authority,
     pub(super) credentials: HostCredentials,
+}
+
+/// Descriptors are being learned for as long as this is there.
+#[derive(Debug)]
+pub(super) struct Learning(Mesh);
+
+impl Drop for Learning {
+    fn drop(&mut self) {
+        self.0.0.learning.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Mesh {
@@ -96,6 +109,7 @@ impl Mesh {
             issuer: OnceLock::new(),
             epoch: AtomicU64::new(now.as_millis() as u64),
             tasks: TaskTracker::new(),
+            learning: watch::Sender::new(0),
             plugins: Mutex::default(),
         }))
     }
@@ -142,6 +156,18 @@ impl Mesh {
         let plugins = std::mem::take(&mut *lock(&self.0.plugins));
         // Not under the lock: what is dropped here may be all that is left of the mesh.
         drop(plugins);
+    }
+
+    /// Waits until the descriptors of what has started are on the board, or could not be had, or `at_most` has passed.
+    pub(crate) async fn described(&self, at_most: Duration) {
+        let mut learning = self.0.learning.subscribe();
+        // Its sender is in `self`.
+        let _ = tokio::time::timeout(at_most, learning.wait_for(|count| *count == 0)).await;
+    }
+
+    pub(super) fn learning(&self) -> Learning {
+        self.0.learning.send_modify(|count| *count += 1);
+        Learning(self.clone())
     }
 
     /// Runs an operation beside the calls, to its end, even when whoever asked for it goes away. `None` when the

@@ -63,7 +63,11 @@ pub(super) fn announce(
         // Calls need no descriptors, so nobody waits for them.
         None => {
             let (task, config, endpoint) = (mesh.clone(), config.clone(), endpoint.clone());
-            mesh.spawn(async move { learn(&task, &config, &endpoint, &services).await });
+            let learning = mesh.learning();
+            mesh.spawn(async move {
+                learn(&task, &config, &endpoint, &services).await;
+                drop(learning);
+            });
         }
     }
 }

@@ -94,6 +94,8 @@ async fn load(host: &Host, plan: &Plan, terminal: &mut Terminal) -> Vec<Problem>
             problems = &mut loading => {
                 // The last change and the end come together.
                 host.plugins().iter().for_each(|plugin| progress.update(plugin));
+                // The summary shows a method that can be called.
+                host.described().await;
                 return problems;
             }
             _ = board.changed() => {
