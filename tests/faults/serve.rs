@@ -29,7 +29,8 @@ async fn requirements_that_are_missing_or_cyclic_are_reported_at_the_start() {
     let needs = |name: &str, what: &str| hostile(name).line(&format!("requires:\n{what}"));
     let builder = Daemon::builder()
         .plugin(needs("lonely", "  - plugin: calculatr"))
-        .plugin(needs("outdated", "  - plugin: calculator\n    version: ^99"))
+        .plugin(hostile("honest").line("version: 1.2.3"))
+        .plugin(needs("outdated", "  - plugin: honest\n    version: ^99"))
         .plugin(needs("chicken", "  - plugin: egg"))
         .plugin(needs("egg", "  - plugin: hen"))
         .plugin(needs("hen", "  - plugin: chicken"))
@@ -44,7 +45,7 @@ async fn requirements_that_are_missing_or_cyclic_are_reported_at_the_start() {
 ✗ farmer: failed: farmer requires hen, which cannot start
 ✗ hen: failed: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
 ✗ lonely: failed: lonely requires calculatr, which is not there; did you mean calculator?
-✗ outdated: failed: outdated requires calculator ^99, and 0.1.0 is there"
+✗ outdated: failed: outdated requires honest ^99, and 1.2.3 is there"
     );
     for name in ["lonely", "outdated", "chicken", "egg", "hen", "farmer"] {
         assert_eq!(scene.daemon.plugin(name).await.state(), PluginState::Failed);
