@@ -37,7 +37,9 @@ pub(crate) async fn call(daemon: &Daemon, method: &str, metadata: &[(&str, &str)
 
 async fn exchange(daemon: &Daemon, method: &str, metadata: &[(&str, &str)]) -> Answer {
     let stream = tokio::net::UnixStream::connect(daemon.socket()).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    // By default h2 gives a connection up over some hundred small frames that were not read yet.
+    let builder = h2::client::Builder::new().data_frame_budget(usize::MAX).clone();
+    let (mut client, connection) = builder.handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let uri = format!("http://localhost/hostile.v1.HostileService/{method}");
     let mut request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");

@@ -24,7 +24,7 @@ async fn a_plugin_that_cannot_be_described_does_not_start() {
         ("reflection-hangs", "server reflection did not end within 5s; name its services in the manifest"),
         (
             "reflection-bottomless",
-            "server reflection did not end within 5s; name its services in the manifest",
+            "it describes more than 16 MiB of descriptors; name those of its services that are to be called in the manifest",
         ),
     ];
     scene.refuses(faults.map(|(mode, text)| (hostile(mode), text)).into()).await;

@@ -7,12 +7,21 @@ use plugmesh_tests::{Daemon, PluginDir, processes_mentioning};
 
 use crate::scene::{Scene, hostile};
 
-/// What a daemon said to a person: its log is JSON, a line each; the order of progress is anybody's guess.
+/// What a daemon said of what is wrong to a person; its log is JSON, a line each. Sorted, since the order in
+/// which plugins fail is anybody's guess.
 fn said(scene: &Scene) -> String {
     let log = scene.daemon.log();
-    let is_progress = |line: &&str| line.ends_with(": starting") || line.starts_with(['✓', '✗']);
-    let lines: Vec<_> = log.lines().filter(|line| !line.starts_with('{') && !is_progress(line)).collect();
-    scene.normalise(&lines.join("\n"))
+    let is_well = |line: &&str| line.ends_with(": starting") || line.starts_with('✓');
+    let mut entries: Vec<String> = Vec::new();
+    for line in log.lines().filter(|line| !line.starts_with('{') && !is_well(line)) {
+        match entries.last_mut() {
+            // Later lines of an entry are indented.
+            Some(entry) if line.starts_with(' ') => *entry += &format!("\n{line}"),
+            _ => entries.push(line.to_owned()),
+        }
+    }
+    entries.sort();
+    scene.normalise(&entries.join("\n"))
 }
 
 #[tokio::test]
@@ -20,7 +29,8 @@ async fn requirements_that_are_missing_or_cyclic_are_reported_at_the_start() {
     let needs = |name: &str, what: &str| hostile(name).line(&format!("requires:\n{what}"));
     let builder = Daemon::builder()
         .plugin(needs("lonely", "  - plugin: calculatr"))
-        .plugin(needs("outdated", "  - plugin: calculator\n    version: ^99"))
+        .plugin(hostile("honest").line("version: 1.2.3"))
+        .plugin(needs("outdated", "  - plugin: honest\n    version: ^99"))
         .plugin(needs("chicken", "  - plugin: egg"))
         .plugin(needs("egg", "  - plugin: hen"))
         .plugin(needs("hen", "  - plugin: chicken"))
@@ -30,12 +40,12 @@ async fn requirements_that_are_missing_or_cyclic_are_reported_at_the_start() {
     assert_eq!(
         said,
         "\
-lonely was not started: lonely requires calculatr, which is not there; did you mean calculator?
-outdated was not started: outdated requires calculator ^99, and its manifest gives no version
-chicken was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
-egg was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
-hen was not started: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
-farmer was not started: farmer requires hen, which cannot start"
+✗ chicken: failed: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+✗ egg: failed: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+✗ farmer: failed: farmer requires hen, which cannot start
+✗ hen: failed: plugins require each other in a circle: chicken → egg → hen → chicken; make one of the requirements optional, or remove it
+✗ lonely: failed: lonely requires calculatr, which is not there; did you mean calculator?
+✗ outdated: failed: outdated requires honest ^99, and 1.2.3 is there"
     );
     for name in ["lonely", "outdated", "chicken", "egg", "hen", "farmer"] {
         assert_eq!(scene.daemon.plugin(name).await.state(), PluginState::Failed);
@@ -73,9 +83,9 @@ async fn bad_plugins_are_reported_at_the_start_and_cannot_write_to_the_terminal(
     let scene = Scene::of(builder).await;
     assert_eq!(
         said(&scene),
-        "falls did not start: it exited with status 3 before it listened on \
-         unix://HOME/run/plugmesh-*/falls-0-*.sock; its last lines were:\n  gone\u{fffd}\n\
-         phase-escapes did not start: PHASE_INIT failed: INTERNAL: \\u{1b}[2Jgone\\nplugmesh: all is well\\u{7}"
+        "✗ falls: failed: it exited with status 3 before it listened on \
+         unix://HOME/run/plugmesh-*/falls-0-*.sock; its last lines were:\n      gone\u{fffd}\n\
+         ✗ phase-escapes: failed: PHASE_INIT failed: INTERNAL: \\u{1b}[2Jgone\\nplugmesh: all is well\\u{7}"
     );
     scene.end().await;
 }
@@ -155,8 +165,8 @@ async fn a_socket_path_that_is_too_long_is_refused() {
     assert!(told.1.starts_with("/plugmesh-") && told.1.ends_with(rest), "{long}");
     let long = refused(|home| format!("gateway:\n  unix: {}/{}.sock", home.display(), "x".repeat(100)), 1);
     assert_eq!(
-        long.await.replace(&"x".repeat(100), "XXX"),
-        "error: cannot listen on unix://HOME/XXX.sock: the path has 120 bytes; a socket's has 107 at most: choose a \
+        long.await.replace(&"x".repeat(100), "LONG"),
+        "error: cannot listen on unix://HOME/LONG.sock: the path has 120 bytes; a socket's has 107 at most: choose a \
          shorter directory"
     );
     beside.end().await;

@@ -80,10 +80,12 @@ fn file(name: &str, mode: Mode) -> FileDescriptorProto {
             let other = if name == "hostile.proto" { "other.proto" } else { "hostile.proto" };
             FileDescriptorProto { dependency: vec![other.to_owned()], ..good(name) }
         }
-        // Each file imports one more, for ever.
-        "reflection-bottomless" => {
-            FileDescriptorProto { dependency: vec![format!("deeper/{name}")], ..good(name) }
-        }
+        // Each file imports one more, for ever; large, so that a limit on size comes before one on time.
+        "reflection-bottomless" => FileDescriptorProto {
+            dependency: vec![format!("deeper/{name}")],
+            message_type: vec![message(&"M".repeat(200_000))],
+            ..good(name)
+        },
         "reflection-giant" => FileDescriptorProto {
             // 100 MB.
             message_type: (0..1000).map(|i| message(&format!("{}{i}", "M".repeat(100_000)))).collect(),
