@@ -238,13 +238,25 @@ fn memories(cells: &mut Vec<Cell>) {
             cells.push(Cell {
                 name: memory_name(transport, side),
                 reference: Some(memory_name(transport, Side::Plain)),
-                run: Box::new(move |_| {
-                    let folder = tempfile::tempdir()?;
-                    let (_server, place) = Plugin::Sdk.start(transport.place(&folder)?, Cpus::All)?;
-                    let spec = memory::Spec { side, place };
-                    sample(&Role::Memory(spec), Cpus::All, side.allocator())
-                }),
+                run: Box::new(move |_| memory(transport, side)),
             });
         }
     }
+}
+
+/// Each count in a process of its own, so that no memory is counted which an allocator kept from before.
+fn memory(transport: Transport, side: Side) -> Result<Sample, Missing> {
+    let folder = tempfile::tempdir()?;
+    let (_server, place) = Plugin::Sdk.start(transport.place(&folder)?, Cpus::All)?;
+    let resident = |endpoints| {
+        let spec = memory::Spec { side, place: place.clone(), endpoints };
+        let sample = sample(&Role::Memory(spec), Cpus::All, side.allocator())?;
+        sample.get(&Metric::Resident).copied().ok_or_else(|| Missing::Failed("no figure".into()))
+    };
+    let one = resident(1)?;
+    let mut figures = Sample::from([(Metric::Resident, one)]);
+    for (count, metric) in [(100, Metric::PerEndpoint100), (1000, Metric::PerEndpoint1000)] {
+        figures.insert(metric, (resident(count)? - one) / (count - 1) as f64);
+    }
+    Ok(figures)
 }

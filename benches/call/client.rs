@@ -12,7 +12,6 @@ use crate::mesh::Mesh;
 use crate::place::{Place, Transport};
 use crate::plain;
 use crate::role::Runtime;
-use crate::server;
 
 /// Which client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +116,7 @@ async fn through(
     let clients = vec![EchoServiceClient::new(mesh.channel())];
     match target {
         Target::Running { place, server, hop } => {
-            mesh.dial(server::NAME, &place, 1, most).await?;
+            mesh.dial(&place, 1, most).await?;
             load::run(clients, load, Watched { server, hop }).await
         }
         Target::Launched { transport, cpus } => {

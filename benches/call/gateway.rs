@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::mesh::Mesh;
 use crate::place::Place;
-use crate::server;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -19,7 +18,7 @@ pub(crate) struct Spec {
 /// Forwards until it is killed. Prints a line once it listens and the plugin is ready.
 pub(crate) async fn run(spec: Spec) -> Result<(), BoxError> {
     let mesh = Mesh::gateway(spec.listen).await?;
-    mesh.dial(server::NAME, &Place::Unix(spec.upstream), 1, None).await?;
+    mesh.dial(&Place::Unix(spec.upstream), 1, None).await?;
     println!();
     std::future::pending().await
 }

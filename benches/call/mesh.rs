@@ -74,29 +74,28 @@ impl Mesh {
                 place::Transport::Tls => Transport::Tcp,
             },
         }));
-        self.load(server::NAME, source, max_connections).await
+        self.load(source, max_connections).await
     }
 
     /// Dials a plugin that runs already, as so many instances.
     pub(crate) async fn dial(
         &self,
-        plugin: &str,
         place: &Place,
         instances: usize,
         max_connections: Option<u32>,
     ) -> Result<(), BoxError> {
         let endpoints = vec![endpoint(place)?; instances];
-        self.load(plugin, Source::Remote(RemoteConfig { endpoints }), max_connections).await
+        self.load(Source::Remote(RemoteConfig { endpoints }), max_connections).await
     }
 
-    async fn load(&self, plugin: &str, source: Source, max_connections: Option<u32>) -> Result<(), BoxError> {
+    async fn load(&self, source: Source, max_connections: Option<u32>) -> Result<(), BoxError> {
         let options = PluginOptions {
             services: Some(vec![server::SERVICE.to_owned()]),
             max_connections,
             ..PluginOptions::default()
         };
-        let config = PluginConfig::new(plugin.parse()?, source, options, &Config::default());
-        Ok(self.host.mesh().load(config).await?)
+        let plugin = PluginConfig::new(server::NAME.parse()?, source, options, &Config::default());
+        Ok(self.host.mesh().load(plugin).await?)
     }
 
     /// Ends the plugin.
