@@ -1,5 +1,7 @@
 //! Calls through a whole route, over real sockets, to peers that speak bare HTTP/2.
 
+mod flow;
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;

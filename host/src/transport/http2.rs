@@ -23,6 +23,13 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// on streams: one reader that stands still must never take the window from its neighbours.
 const CONNECTION_WINDOW: u32 = 200 * STREAM_WINDOW;
 
+/// What small DATA frames that nobody has read yet may cost, as `h2` counts: 256 less its size for each. Beyond
+/// it `h2` ends the connection, with every call on it. By itself it takes half the connection window, which a
+/// dozen stalled readers of small messages use up; with this it takes over a hundred, which is as many streams as
+/// a connection gets before another one is opened. Each such frame holds about 100 bytes beside its own, so
+/// that the bound on memory is 100 MiB.
+const SMALL_FRAMES: usize = 256 * 1024 * 1024;
+
 /// Largest header list that is accepted from an endpoint, in bytes: gRPC's usual 8 KiB of metadata, doubled.
 const HEADER_LIST: u32 = 16 * 1024;
 
@@ -112,6 +119,7 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_FRAMES)
             .enable_push(false)
             .handshake(Fair::new(io));
         let (sender, connection) = tokio::time::timeout(settings.handshake_timeout, handshake)
