@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::runner::Runner;
 use super::Mesh;
@@ -40,14 +40,14 @@ pub(super) struct InstanceTask {
 }
 
 impl InstanceTask {
-    /// Starts the task. `first` learns how the first start went.
+    /// Starts the task. Each start takes a place of `starts`; `first` learns how the first one went.
     pub(super) fn spawn(
         mesh: &Mesh,
         config: Arc<PluginConfig>,
         route: Arc<Route>,
         ordinal: u32,
         origin: Origin,
-        first: oneshot::Sender<Result<(), StartFailure>>,
+        (starts, first): (Arc<Semaphore>, oneshot::Sender<Result<(), StartFailure>>),
     ) -> Self {
         let name = InstanceName::new(config.name.clone(), ordinal);
         let (stop, stopping) = watch::channel(None);
@@ -61,6 +61,7 @@ impl InstanceTask {
             origin,
             stopping,
             published: published.clone(),
+            starts,
             restarts: 0,
         };
         let task = mesh.spawn(async move {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugmesh::admin::v1::InstanceState;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use super::board::{PluginStatus, Stage};
 use super::failure::StartFailure;
@@ -16,6 +16,11 @@ use crate::config::{Balance, BuildConfig, Endpoint, PluginConfig, Source, missin
 use crate::name::PluginName;
 use crate::route::{Availability, Policy, Route, RouteSettings};
 
+/// Instances of one plugin that start at the same time. A start takes far more memory than a life of waiting, and a
+/// remote plugin is not to meet all its connections at once; more in parallel would not be faster, since the
+/// host starts instances on one thread.
+const STARTS: usize = 16;
+
 /// One plugin. Clones share it; its operations wait for one another.
 #[derive(Clone, Debug)]
 pub struct Plugin(Arc<Shared>);
@@ -25,6 +30,7 @@ struct Shared {
     mesh: Mesh,
     name: PluginName,
     state: Mutex<State>,
+    starts: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -44,7 +50,13 @@ impl Plugin {
         };
         mesh.board().insert(PluginStatus::new(config.clone(), stage));
         let state = State { route: route(&config), config: config.clone(), tasks: BTreeMap::new() };
-        Self(Arc::new(Shared { mesh: mesh.clone(), name: config.name.clone(), state: Mutex::new(state) }))
+        let (mesh, name) = (mesh.clone(), config.name.clone());
+        Self(Arc::new(Shared {
+            mesh,
+            name,
+            state: Mutex::new(state),
+            starts: Arc::new(Semaphore::new(STARTS)),
+        }))
     }
 
     /// Its name.
@@ -249,7 +261,14 @@ impl Plugin {
         origin: Origin,
     ) -> (InstanceTask, oneshot::Receiver<Result<(), StartFailure>>) {
         let (tell, first) = oneshot::channel();
-        let task = InstanceTask::spawn(&self.0.mesh, config.clone(), route.clone(), ordinal, origin, tell);
+        let task = InstanceTask::spawn(
+            &self.0.mesh,
+            config.clone(),
+            route.clone(),
+            ordinal,
+            origin,
+            (self.0.starts.clone(), tell),
+        );
         (task, first)
     }
 

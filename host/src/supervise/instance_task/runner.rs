@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugmesh::admin::v1::{InstanceKind, InstanceState};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::Origin;
 use super::follow::End;
@@ -27,6 +27,7 @@ pub(super) struct Runner {
     pub(super) origin: Origin,
     pub(super) stopping: watch::Receiver<Option<Duration>>,
     pub(super) published: Arc<AtomicBool>,
+    pub(super) starts: Arc<Semaphore>,
     pub(super) restarts: u32,
 }
 
@@ -75,8 +76,14 @@ impl Runner {
             _ = stop_order(&mut stopping) => Err(StartError::Stopped.into()),
             // Boxed, here and in `follow`: an instance spends its life waiting, and what the steps around that
             // need is not kept with it meanwhile.
-            result = Box::pin(self.start()) => result,
+            result = Box::pin(self.start_in_turn()) => result,
         }
+    }
+
+    async fn start_in_turn(&self) -> Result<Running, StartFailure> {
+        // Never closed.
+        let _turn = self.starts.acquire().await;
+        self.start().await
     }
 
     pub(super) fn report(&self, state: InstanceState, message: &str, incarnation: Option<Incarnation>) {
