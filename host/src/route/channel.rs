@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -43,8 +44,8 @@ impl Channel {
     {
         let service = service(request.uri().path())?;
         let headers = request.headers();
-        let route = router.find(service, text(headers, &PLUGIN))?;
-        let pinned = text(headers, &INSTANCE);
+        let Wishes { plugin, instance: pinned, timeout } = Wishes::of(headers);
+        let route = router.find(service, plugin)?;
         let (endpoint, slot, call) = match route.pick(pinned) {
             Err(error) if error.is_not_connected() => {
                 route.reconnect(pinned).await;
@@ -52,7 +53,6 @@ impl Channel {
             }
             picked => picked?,
         };
-        let timeout = timeout::of(headers);
         let max_message = route.max_message();
         let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
         let sending = slot.send(request);
@@ -127,8 +127,30 @@ fn is_grpc(head: &http::response::Parts) -> bool {
         || head.headers.contains_key(&GRPC_STATUS)
 }
 
-fn text<'a>(headers: &'a HeaderMap, key: &HeaderName) -> Option<&'a str> {
-    headers.get(key)?.to_str().ok()
+/// What a caller says about its call.
+#[derive(Default)]
+struct Wishes<'a> {
+    plugin: Option<&'a str>,
+    instance: Option<&'a str>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> Wishes<'a> {
+    /// Goes over the headers once: a call has few, and each look into the map would cost a hash of the name. Of
+    /// several values the first counts.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut wishes = Self::default();
+        for (name, value) in headers {
+            if *name == PLUGIN {
+                wishes.plugin = wishes.plugin.or(value.to_str().ok());
+            } else if *name == INSTANCE {
+                wishes.instance = wishes.instance.or(value.to_str().ok());
+            } else if *name == timeout::HEADER {
+                wishes.timeout = wishes.timeout.or_else(|| timeout::parse(value));
+            }
+        }
+        wishes
+    }
 }
 
 /// A request body whose messages are measured as they pass.

@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 /// The header.
 pub(crate) static HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// What a call's `grpc-timeout` says; `None` when there is none or it is malformed, which gRPC's HTTP/2
-/// protocol lets a server ignore.
-pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get(&HEADER)?)
-}
-
-/// Reads a value; `None` when it is malformed.
+/// Reads a value; `None` when it is malformed, which gRPC's HTTP/2 protocol lets a server ignore.
 pub(crate) fn parse(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     // At most eight digits, so that no unit can overflow.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::failure::StartError;
+use super::remote::Certificates;
 use super::{Board, Callers, Plugin};
 use crate::identity::{Authority, HostCredentials};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
@@ -71,6 +72,7 @@ struct Shared {
     callers: Callers,
     logs: Mutex<BTreeMap<PluginName, LogBuffer>>,
     issuer: OnceLock<Issuer>,
+    certificates: Certificates,
     epoch: AtomicU64,
     tasks: TaskTracker,
     /// Descriptors that are being learned.
@@ -107,6 +109,7 @@ impl Mesh {
             callers: Callers::default(),
             logs: Mutex::default(),
             issuer: OnceLock::new(),
+            certificates: Certificates::default(),
             epoch: AtomicU64::new(now.as_millis() as u64),
             tasks: TaskTracker::new(),
             learning: watch::Sender::new(0),
@@ -214,6 +217,10 @@ impl Mesh {
         let credentials = HostCredentials::new(&authority, &host)?;
         // Of two that are made at once one wins, and nobody has used the other.
         Ok(self.0.issuer.get_or_init(|| Issuer { authority, credentials }))
+    }
+
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.0.certificates
     }
 
     pub(super) fn next_epoch(&self) -> u64 {

@@ -2,23 +2,51 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tonic::server::NamedService;
-use tower::ServiceExt;
-use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
-use super::{CallError, ResponseBody};
+use super::ResponseBody;
 use crate::BoxError;
 
-type Inner = BoxCloneSyncService<Request<tonic::body::Body>, Response<tonic::body::Body>, Infallible>;
+type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
+
+/// A service that any number of calls share. Unlike tower's boxes it costs one allocation for a call.
+trait Answers: Send + Sync {
+    fn answer(&self, request: Request<tonic::body::Body>) -> Answering;
+}
+
+impl<S> Answers for S
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<tonic::body::Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    fn answer(&self, request: Request<tonic::body::Body>) -> Answering {
+        let mut service = self.clone();
+        Box::pin(async move {
+            let ready = poll_fn(|cx| service.poll_ready(cx)).await;
+            let answer = match ready {
+                Ok(()) => service.call(request).await,
+                Err(never) => match never {},
+            };
+            answer.unwrap_or_else(|never| match never {})
+        })
+    }
+}
 
 /// gRPC services inside this process: calls to them skip HTTP/2.
 #[derive(Clone, Default)]
-pub struct InProcess(Vec<(&'static str, Inner)>);
+pub struct InProcess(Vec<(&'static str, Arc<dyn Answers>)>);
 
 impl fmt::Debug for InProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +69,7 @@ impl InProcess {
         S::Future: Send + 'static,
     {
         self.0.retain(|(name, _)| *name != S::NAME);
-        self.0.push((S::NAME, BoxCloneSyncService::new(service)));
+        self.0.push((S::NAME, Arc::new(service)));
         self
     }
 
@@ -67,17 +95,14 @@ impl InProcess {
 }
 
 /// One service, for one call.
-pub(super) struct Called(Inner);
+pub(super) struct Called(Arc<dyn Answers>);
 
 impl Called {
-    pub(super) async fn send<B>(self, request: Request<B>) -> Result<Response<ResponseBody>, CallError>
+    pub(super) async fn send<B>(self, request: Request<B>) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.0.oneshot(request.map(tonic::body::Body::new)).await {
-            Ok(response) => Ok(response.map(ResponseBody::in_process)),
-            Err(never) => match never {},
-        }
+        self.0.answer(request.map(tonic::body::Body::new)).await.map(ResponseBody::in_process)
     }
 }

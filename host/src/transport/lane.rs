@@ -62,7 +62,7 @@ impl Slot {
         match self {
             Self::Http2(stream) => send(stream, request).await,
             Self::InProcess(services) => match services.service(request.uri().path()) {
-                Some(service) => service.send(request).await,
+                Some(service) => Ok(service.send(request).await),
                 None => Err(CallError::NotConnected),
             },
         }

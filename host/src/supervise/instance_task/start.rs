@@ -37,7 +37,7 @@ pub(super) struct Running {
 /// What an incarnation needs for as long as it lives.
 enum Held {
     Files { _files: InstanceDirectory },
-    Certificates { _certificates: Option<Watched<ClientConfig>> },
+    Certificates { _certificates: Option<Arc<Watched<ClientConfig>>> },
 }
 
 impl Runner {
@@ -59,7 +59,7 @@ impl Runner {
                 (dialer, Some(opened), Some(process), Held::Files { _files: files })
             }
             Origin::Remote(remote) => {
-                let Remote { dialer, certificates } = reach(remote)?;
+                let Remote { dialer, certificates } = reach(remote, self.mesh.certificates())?;
                 (dialer, None, None, Held::Certificates { _certificates: certificates })
             }
         };
