@@ -55,15 +55,15 @@ impl Channel {
         };
         let max_message = route.max_message();
         let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
-        let sending = slot.send(request);
         let (result, deadline) = match timeout {
-            None => (sending.await, None),
+            // Made where it is awaited, in both arms: a future in a variable is kept twice, and copied.
+            None => (slot.send(request).await, None),
             Some(timeout) => {
                 let mut deadline = Box::pin(tokio::time::sleep(timeout));
                 tokio::select! {
                     // An answer that is there counts even when time is up as well.
                     biased;
-                    result = sending => (result, Some(deadline)),
+                    result = slot.send(request) => (result, Some(deadline)),
                     () = &mut deadline => {
                         call.end(Outcome::Failed);
                         return Err(RouteError::deadline(&endpoint).into());
