@@ -27,13 +27,20 @@ const LONGEST_TURN: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Fair<T> {
     io: T,
+    first_turn: usize,
     turn: usize,
     read: usize,
 }
 
 impl<T> Fair<T> {
+    /// Every turn is the longest: for who hands on what it reads and has little to do itself.
     pub(crate) fn new(io: T) -> Self {
-        Self { io, turn: FIRST_TURN, read: 0 }
+        Self { io, first_turn: LONGEST_TURN, turn: LONGEST_TURN, read: 0 }
+    }
+
+    /// Turns begin short.
+    pub(crate) fn paced(io: T) -> Self {
+        Self { io, first_turn: FIRST_TURN, turn: FIRST_TURN, read: 0 }
     }
 
     /// Ready unless the turn is over; then this task is woken when it has its next.
@@ -78,7 +85,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Fair<T> {
         let poll = self.poll_some(cx, buf);
         match poll {
             Poll::Ready(_) => self.read += buf.filled().len() - before,
-            Poll::Pending => (self.read, self.turn) = (0, FIRST_TURN),
+            Poll::Pending => (self.read, self.turn) = (0, self.first_turn),
         }
         poll
     }
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn turns_of_an_endless_stream_grow_to_a_bound() {
-        let mut io = Fair::new(tokio::io::repeat(1));
+        let mut io = Fair::paced(tokio::io::repeat(1));
         let turns = [(); 8].map(|()| bytes_of_a_turn(&mut io));
         // But for the first, a turn ends with the read, of 10 000 bytes here, that fills it.
         assert_eq!(turns, [2048, 10_000, 10_000, 20_000, 40_000, 70_000, 70_000, 70_000]);
@@ -143,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_paused_starts_small_again() {
         let (mut far, near) = tokio::io::duplex(1 << 20);
-        let mut near = Fair::new(near);
+        let mut near = Fair::paced(near);
         for _ in 0..2 {
             tokio::io::AsyncWriteExt::write_all(&mut far, &[7; 5000]).await.unwrap();
             let turns = [(); 2].map(|()| bytes_of_a_turn(&mut near));

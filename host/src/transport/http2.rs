@@ -121,7 +121,7 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(SMALL_FRAMES)
             .enable_push(false)
-            .handshake(Fair::new(io));
+            .handshake(Fair::paced(io));
         let (sender, connection) = tokio::time::timeout(settings.handshake_timeout, handshake)
             .await
             .map_err(|_| Closed::because("the peer does not take bytes"))?
