@@ -25,6 +25,7 @@ mod lane;
 mod pool;
 mod send;
 mod spoken;
+mod write_through;
 
 pub use address::{Address, InvalidAddress};
 pub(crate) use body::BodyError;
@@ -38,3 +39,4 @@ pub use io::Io;
 pub use lane::{Lane, Slot};
 pub use pool::{ConnectError, Pool};
 pub use spoken::Spoken;
+pub(crate) use write_through::write_through;

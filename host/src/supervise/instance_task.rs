@@ -47,7 +47,8 @@ impl InstanceTask {
         route: Arc<Route>,
         ordinal: u32,
         origin: Origin,
-        (starts, first): (Arc<Semaphore>, oneshot::Sender<Result<(), StartFailure>>),
+        starts: Arc<Semaphore>,
+        first: oneshot::Sender<Result<(), StartFailure>>,
     ) -> Self {
         let name = InstanceName::new(config.name.clone(), ordinal);
         let (stop, stopping) = watch::channel(None);

@@ -267,7 +267,8 @@ impl Plugin {
             route.clone(),
             ordinal,
             origin,
-            (self.0.starts.clone(), tell),
+            self.0.starts.clone(),
+            tell,
         );
         (task, first)
     }
