@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod message_limit;
 mod plugin_route;
+mod response_future;
 mod router;
 pub(crate) mod timeout;
 
@@ -22,6 +23,7 @@ pub use endpoint::{Availability, Endpoint, EndpointChannel};
 pub use error::RouteError;
 pub use message_limit::{DEFAULT_MAX_MESSAGE, MessageMeter, TooLarge};
 pub use plugin_route::{Route, RouteSettings};
+pub use response_future::ResponseFuture;
 pub use router::Router;
 
 #[cfg(test)]

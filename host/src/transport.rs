@@ -36,7 +36,7 @@ pub(crate) use fair::Fair;
 pub use http2::{Closed, Connection, STREAM_WINDOW, Settings, Stream};
 pub use in_process::InProcess;
 pub use io::Io;
-pub use lane::{Lane, Slot};
+pub use lane::{Lane, Sending, Slot};
 pub use pool::{ConnectError, Pool};
 pub use spoken::Spoken;
 pub(crate) use write_through::write_through;

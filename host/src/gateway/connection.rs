@@ -105,10 +105,12 @@ where
 }
 
 /// A panic ends its call, whose stream is reset as its handles unwind, and not its neighbours.
-async fn unless_it_panics(call: impl Future<Output = Ended>) -> Ended {
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("a call panicked");
-        Ended::Answered
+fn unless_it_panics(call: impl Future<Output = Ended>) -> impl Future<Output = Ended> {
+    AssertUnwindSafe(call).catch_unwind().map(|ended| {
+        ended.unwrap_or_else(|_| {
+            tracing::error!("a call panicked");
+            Ended::Answered
+        })
     })
 }
 

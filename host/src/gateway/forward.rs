@@ -4,9 +4,9 @@
 //! frame in hand, so that trailers get through a closed window and a stalled client costs little.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -37,44 +37,77 @@ pub(super) enum Ended {
 }
 
 /// Answers one call.
+///
+/// What is large is not kept over an `await`: there are as many of these futures as calls in flight, and one
+/// that fits the cache is half the cost of a call.
 pub(super) async fn forward<U: Upstream>(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     mut upstream: U,
     request: Request<RecvStream>,
-    reply: SendResponse<Bytes>,
+    mut reply: SendResponse<Bytes>,
 ) -> Ended {
-    let (mut head, recv) = request.into_parts();
-    let place = match admit(&shared, &caller, &mut head) {
-        Ok(place) => place,
-        Err(refusal @ Refusal::Http(..)) => {
+    let ready = poll_fn(|cx| upstream.poll_ready(cx)).await;
+    let Prepared { request, place, ends_request: _ends_request } = match prepare(&shared, &caller, request) {
+        Ok(prepared) => prepared,
+        Err((refusal @ Refusal::Http(..), recv)) => {
             let patience = shared.limits.handshake_timeout;
-            return match timeout(patience, discard(recv)).await {
+            return match Box::pin(timeout(patience, discard(recv))).await {
                 Ok(Err(_)) => Ended::Reset,
                 Ok(Ok(())) | Err(_) => refuse(reply, refusal),
             };
         }
-        Err(refusal) => return refuse(reply, refusal),
+        Err((refusal, _)) => return refuse(reply, refusal),
     };
-    let (body, ends_request) = receive(recv).await;
-    let request = Request::from_parts(head, body);
-    match place {
-        Place::Upstream => {
-            let response = async move {
-                poll_fn(|cx| upstream.poll_ready(cx)).await?;
-                upstream.call(request).await
-            };
-            exchange(response, reply, ends_request).await
-        }
+    // Nothing is begun for a client that has left already. Each of its resets would be one upstream, where many
+    // at once cost the connection that carries everybody's calls.
+    if reply.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
+        return Ended::Reset;
+    }
+    if place == Place::Local {
         // Rare and larger: kept out of the common call's allocation.
-        Place::Local => {
-            let mut routes = shared.local.clone();
-            let response = async move {
-                let response = routes.call(request).await.unwrap_or_else(|never| match never {});
-                Ok(response)
-            };
-            Box::pin(exchange(response, reply, ends_request)).await
+        let mut routes = shared.local.clone();
+        return Box::pin(async move {
+            let response = pin!(async { routes.call(request).await.map_err(|never| match never {}) });
+            match begin(answer(response, &mut reply).await, reply) {
+                Ok((send, body)) => pump(send, body).await,
+                Err(ended) => ended,
+            }
+        })
+        .await;
+    }
+    let begun = match ready {
+        // Dropped before the body flows: what it holds, such as a place in a queue, is not needed then.
+        Ok(()) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply),
+        Err(status) => Err(refuse(reply, Refusal::Grpc(status))),
+    };
+    match begun {
+        Ok((send, body)) => pump(send, body).await,
+        Err(ended) => ended,
+    }
+}
+
+/// A call that may go on.
+struct Prepared {
+    request: Request<RequestBody>,
+    place: Place,
+    /// Ends the request with the call, however that ends.
+    ends_request: Option<EndsRequest>,
+}
+
+/// Judges a call and takes what came with its head.
+fn prepare(
+    shared: &Shared,
+    caller: &Caller,
+    request: Request<RecvStream>,
+) -> Result<Prepared, (Refusal, RecvStream)> {
+    let (mut head, recv) = request.into_parts();
+    match admit(shared, caller, &mut head) {
+        Ok(place) => {
+            let (body, ends_request) = receive(recv);
+            Ok(Prepared { request: Request::from_parts(head, body), place, ends_request })
         }
+        Err(refusal) => Err((refusal, recv)),
     }
 }
 
@@ -94,11 +127,12 @@ async fn discard(mut recv: RecvStream) -> Result<(), h2::Error> {
 }
 
 /// Takes what came with the head; a request that came whole needs nothing more from its stream.
-async fn receive(mut recv: RecvStream) -> (RequestBody, Option<EndsRequest>) {
+fn receive(mut recv: RecvStream) -> (RequestBody, Option<EndsRequest>) {
     if recv.is_end_stream() {
         return (RequestBody::empty(), None);
     }
-    let first = match poll_fn(|cx| Poll::Ready(recv.poll_data(cx))).await {
+    // Whoever reads on registers its own waker.
+    let first = match recv.poll_data(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Ok(data))) => Some(data),
         // What is wrong with it shows again when it is read.
         Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
@@ -114,49 +148,42 @@ async fn receive(mut recv: RecvStream) -> (RequestBody, Option<EndsRequest>) {
     (RequestBody::streaming(recv, first, link.clone()), Some(EndsRequest(link)))
 }
 
-/// Waits for the response and hands it on. The request ends with the call, however that ends.
-async fn exchange<F, B>(
-    response: F,
+/// Waits for the response; `None` when the client leaves first.
+async fn answer<B>(
+    mut response: Pin<&mut impl Future<Output = Result<Response<B>, Status>>>,
+    reply: &mut SendResponse<Bytes>,
+) -> Option<Result<Response<B>, Status>> {
+    poll_fn(|cx| match response.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => reply.poll_reset(cx).map(|_| None),
+    })
+    .await
+}
+
+/// Hands on the head of a response; its body, when there is one, is left to do.
+fn begin<B>(
+    answer: Option<Result<Response<B>, Status>>,
     mut reply: SendResponse<Bytes>,
-    _ends_request: Option<EndsRequest>,
-) -> Ended
+) -> Result<(SendStream<Bytes>, B), Ended>
 where
-    F: Future<Output = Result<Response<B>, Status>>,
     B: Body<Data = Bytes, Error = Status>,
 {
-    // Nothing is begun for a client that has left already. Each of its resets would be one upstream, where many
-    // at once cost the connection that carries everybody's calls.
-    if poll_fn(|cx| Poll::Ready(reply.poll_reset(cx).is_ready())).await {
-        return Ended::Reset;
-    }
-    let mut response = pin!(Some(response));
-    let answer = poll_fn(|cx| {
-        if let Some(response) = response.as_mut().as_pin_mut()
-            && let Poll::Ready(answer) = response.poll(cx)
-        {
-            return Poll::Ready(Some(answer));
-        }
-        reply.poll_reset(cx).map(|_| None)
-    })
-    .await;
-    // What the future holds, such as a place in a queue, is not needed while the body flows.
-    response.set(None);
     let (head, body) = match answer {
         Some(Ok(response)) => response.into_parts(),
-        Some(Err(status)) => return refuse(reply, Refusal::Grpc(status)),
-        None => return Ended::Reset,
+        Some(Err(status)) => return Err(refuse(reply, Refusal::Grpc(status))),
+        None => return Err(Ended::Reset),
     };
     let ends_here = body.is_end_stream();
     let mut wire_head = Response::new(());
     *wire_head.status_mut() = head.status;
     *wire_head.headers_mut() = head.headers;
     match reply.send_response(wire_head, ends_here) {
-        Ok(_) if ends_here => Ended::Answered,
-        Ok(send) => pump(send, body).await,
+        Ok(_) if ends_here => Err(Ended::Answered),
+        Ok(send) => Ok((send, body)),
         Err(error) => {
             tracing::debug!(%error, "cannot hand on the head of a response");
             reply.send_reset(Reason::INTERNAL_ERROR);
-            Ended::Answered
+            Err(Ended::Answered)
         }
     }
 }

@@ -46,26 +46,40 @@ fn is_ok(trailers: &HeaderMap) -> bool {
     trailers.get(&GRPC_STATUS).is_some_and(|status| status == "0")
 }
 
-/// Counts a call on its endpoint until it is dropped. A call of which nothing else is known was cancelled.
+/// A call on its endpoint, counted there until it ends. One that is dropped before was cancelled.
 #[derive(Debug)]
 pub(super) struct Call {
     endpoint: Arc<Endpoint>,
-    outcome: Outcome,
+    counted: bool,
 }
 
 impl Call {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, outcome: Outcome::Cancelled }
+    /// A call that the endpoint counts.
+    pub(super) fn counted(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, counted: true }
     }
 
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    /// A call that the endpoint knows nothing of.
+    pub(super) fn uncounted(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, counted: false }
+    }
+
+    /// Where it goes.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Takes note of its end. Only the first counts.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        if std::mem::take(&mut self.counted) {
+            self.endpoint.end(outcome);
+        }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.endpoint.end(self.outcome);
+        self.end(Outcome::Cancelled);
     }
 }
 
@@ -73,8 +87,7 @@ impl Drop for Call {
 #[derive(Debug)]
 pub struct CallBody {
     body: ResponseBody,
-    endpoint: Arc<Endpoint>,
-    call: Option<Call>,
+    call: Call,
     meter: MessageMeter,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Whether the status came with the head.
@@ -86,52 +99,31 @@ impl CallBody {
     pub(super) fn new(
         headers: &HeaderMap,
         body: ResponseBody,
-        call: Call,
+        mut call: Call,
         max_message: u64,
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Self {
-        let mut this = Self::uncounted(body, &call.endpoint, max_message);
-        this.call = Some(call);
-        this.deadline = deadline;
         // A "trailers-only" response has its status up here.
-        if let Some(outcome) = Outcome::of_trailers(headers) {
-            this.has_status = true;
-            this.end(outcome);
-        }
-        this
-    }
-
-    pub(super) fn uncounted(body: ResponseBody, endpoint: &Arc<Endpoint>, max_message: u64) -> Self {
-        let meter = MessageMeter::new(max_message);
-        Self {
-            body,
-            endpoint: endpoint.clone(),
-            call: None,
-            meter,
-            deadline: None,
-            has_status: false,
-            ended: false,
-        }
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        if let Some(call) = self.call.take() {
+        let outcome = Outcome::of_trailers(headers);
+        if let Some(outcome) = outcome {
             call.end(outcome);
         }
+        let meter = MessageMeter::new(max_message);
+        Self { body, call, meter, deadline, has_status: outcome.is_some(), ended: false }
     }
 
     /// The plugin says that all is well and has not sent all of a message: nothing that a caller could trust.
     fn cut_short(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.fail(RouteError::cut_short(&self.endpoint).into(), Outcome::Failed)
+        self.fail(RouteError::cut_short(self.call.endpoint()).into(), Outcome::Failed)
     }
 
     fn without_status(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.fail(RouteError::without_status(&self.endpoint).into(), Outcome::Failed)
+        self.fail(RouteError::without_status(self.call.endpoint()).into(), Outcome::Failed)
     }
 
     fn fail(&mut self, status: Status, outcome: Outcome) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
-        self.end(outcome);
+        self.call.end(outcome);
         Poll::Ready(Some(Err(status)))
     }
 }
@@ -154,14 +146,14 @@ impl Body for CallBody {
             Poll::Pending => true,
         };
         if goes_on && this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
-            return this.fail(RouteError::deadline(&this.endpoint).into(), Outcome::Failed);
+            return this.fail(RouteError::deadline(this.call.endpoint()).into(), Outcome::Failed);
         }
         let Poll::Ready(frame) = polled else { return Poll::Pending };
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     if let Err(too_large) = this.meter.advance(data) {
-                        let error = RouteError::response_too_large(&this.endpoint, too_large);
+                        let error = RouteError::response_too_large(this.call.endpoint(), too_large);
                         return this.fail(error.into(), Outcome::Served);
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
@@ -170,7 +162,7 @@ impl Body for CallBody {
                         Some(outcome) => {
                             // Nothing comes after trailers.
                             this.ended = true;
-                            this.end(outcome);
+                            this.call.end(outcome);
                             Poll::Ready(Some(Ok(frame)))
                         }
                         None if this.has_status => Poll::Ready(Some(Ok(frame))),
@@ -180,7 +172,7 @@ impl Body for CallBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(BodyError::Call(error))) => {
-                let (status, outcome) = RouteError::call_with_outcome(&this.endpoint, error);
+                let (status, outcome) = RouteError::call_with_outcome(this.call.endpoint(), error);
                 this.fail(status, outcome)
             }
             Some(Err(BodyError::Status(status))) => {

@@ -1,19 +1,17 @@
 //! The service that sends any gRPC call where it belongs.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::Body;
 use plugmesh::metadata;
 use tonic::Status;
 
-use super::call::{CallBody, GRPC_STATUS, Outcome};
-use super::{MessageMeter, RouteError, Router, timeout};
+use super::call::CallBody;
+use super::response_future::ResponseFuture;
+use super::{RouteError, Router, timeout};
 use crate::BoxError;
 
 // As header names, since a text is checked and folded to lower case each time it is looked up.
@@ -37,57 +35,23 @@ impl Channel {
         Self { router }
     }
 
-    async fn send<B>(router: Router, request: Request<B>) -> Result<Response<CallBody>, Status>
+    fn send<B>(&self, request: Request<B>) -> Result<ResponseFuture<B>, RouteError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let service = service(request.uri().path())?;
-        let headers = request.headers();
-        let Wishes { plugin, instance: pinned, timeout } = Wishes::of(headers);
-        let route = router.find(service, plugin)?;
-        let (endpoint, slot, call) = match route.pick(pinned) {
-            Err(error) if error.is_not_connected() => {
-                route.reconnect(pinned).await;
-                route.pick(pinned)?
+        let Wishes { plugin, instance: pinned, timeout } = Wishes::of(request.headers());
+        let route = self.router.find(service, plugin)?;
+        let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        let picked = match route.pick(pinned) {
+            Err(why) if why.is_not_connected() => {
+                let pinned = pinned.map(str::to_owned);
+                return Ok(ResponseFuture::reconnecting(route, pinned, why, request, deadline));
             }
             picked => picked?,
         };
-        let max_message = route.max_message();
-        let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
-        let (result, deadline) = match timeout {
-            // Made where it is awaited, in both arms: a future in a variable is kept twice, and copied.
-            None => (slot.send(request).await, None),
-            Some(timeout) => {
-                let mut deadline = Box::pin(tokio::time::sleep(timeout));
-                tokio::select! {
-                    // An answer that is there counts even when time is up as well.
-                    biased;
-                    result = slot.send(request) => (result, Some(deadline)),
-                    () = &mut deadline => {
-                        call.end(Outcome::Failed);
-                        return Err(RouteError::deadline(&endpoint).into());
-                    }
-                }
-            }
-        };
-        match result {
-            Ok(response) => {
-                let (head, body) = response.into_parts();
-                if !is_grpc(&head) {
-                    call.end(Outcome::Failed);
-                    let content_type = head.headers.get(CONTENT_TYPE);
-                    return Err(RouteError::not_grpc(&endpoint, head.status, content_type).into());
-                }
-                let body = CallBody::new(&head.headers, body, call, max_message, deadline);
-                Ok(Response::from_parts(head, body))
-            }
-            Err(error) => {
-                let (status, outcome) = RouteError::call_with_outcome(&endpoint, error);
-                call.end(outcome);
-                Err(status)
-            }
-        }
+        Ok(ResponseFuture::sent(picked, request, route.max_message(), deadline))
     }
 }
 
@@ -98,14 +62,14 @@ where
 {
     type Response = Response<CallBody>;
     type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+    type Future = ResponseFuture<B>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Box::pin(Self::send(self.router.clone(), request))
+        self.send(request).unwrap_or_else(ResponseFuture::failed)
     }
 }
 
@@ -116,15 +80,6 @@ fn service(path: &str) -> Result<&str, RouteError> {
         true => Err(RouteError::malformed_path(path)),
         false => Ok(service),
     }
-}
-
-/// Whether the head begins a gRPC response. Whoever gives a status of gRPC is believed; without a content-type
-/// the frames decide.
-fn is_grpc(head: &http::response::Parts) -> bool {
-    let is_content = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    let content_type = head.headers.get(CONTENT_TYPE);
-    (head.status == StatusCode::OK && content_type.is_none_or(is_content))
-        || head.headers.contains_key(&GRPC_STATUS)
 }
 
 /// What a caller says about its call.
@@ -150,44 +105,5 @@ impl<'a> Wishes<'a> {
             }
         }
         wishes
-    }
-}
-
-/// A request body whose messages are measured as they pass.
-struct Metered<B> {
-    body: B,
-    meter: MessageMeter,
-}
-
-impl<B> Body for Metered<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        Pin::new(&mut this.body).poll_frame(cx).map(|frame| {
-            frame.map(|frame| {
-                let frame = frame.map_err(Into::into)?;
-                if let Some(data) = frame.data_ref() {
-                    this.meter.advance(data)?;
-                }
-                Ok(frame)
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

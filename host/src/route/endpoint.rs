@@ -142,7 +142,7 @@ impl Endpoint {
     /// Counts a call that begins.
     pub(super) fn begin(self: &Arc<Self>) -> Call {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Call::new(self.clone())
+        Call::counted(self.clone())
     }
 
     pub(super) fn end(&self, outcome: Outcome) {
@@ -178,7 +178,10 @@ impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
         Box::pin(async move {
             let slot = endpoint.lane.slot().ok_or_else(|| RouteError::not_connected(&endpoint))?;
             let response = slot.send(request).await.map_err(|error| RouteError::call(&endpoint, error))?;
-            Ok(response.map(|body| CallBody::uncounted(body, &endpoint, max_message)))
+            let (head, body) = response.into_parts();
+            let call = Call::uncounted(endpoint);
+            let body = CallBody::new(&head.headers, body, call, max_message, None);
+            Ok(Response::from_parts(head, body))
         })
     }
 }

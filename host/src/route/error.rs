@@ -121,6 +121,12 @@ impl RouteError {
         self.not_connected
     }
 
+    /// What it told was so until the deadline.
+    pub(super) fn at_the_deadline(self) -> Self {
+        let message = format!("the caller's deadline passed before the call was sent: {}", self.message);
+        Self { code: Code::DeadlineExceeded, message, ..self }
+    }
+
     pub(super) fn deadline(endpoint: &Endpoint) -> Self {
         let message = format!("{} did not answer within the caller's deadline", place(endpoint));
         Self::new(Code::DeadlineExceeded, message)

@@ -36,6 +36,14 @@ pub struct Route {
     changing: Mutex<()>,
 }
 
+/// Where one call goes.
+pub(super) struct Picked {
+    /// The way there.
+    pub(super) slot: Slot,
+    /// The call, counted from now on.
+    pub(super) call: Call,
+}
+
 /// What a call sees: never changed, only replaced.
 #[derive(Debug, Default)]
 struct Endpoints {
@@ -112,22 +120,22 @@ impl Route {
 
     /// Picks an endpoint for one call, and a way to send it there. `pinned` is the name or the id of the
     /// instance that the caller insists on.
-    pub(super) fn pick(&self, pinned: Option<&str>) -> Result<(Arc<Endpoint>, Slot, Call), RouteError> {
+    pub(super) fn pick(&self, pinned: Option<&str>) -> Result<Picked, RouteError> {
         let endpoints = self.endpoints.load();
         if let Some(pinned) = pinned {
             let endpoint = self.pinned(&endpoints, pinned)?;
             let slot = endpoint.lane().slot().ok_or_else(|| RouteError::not_connected(endpoint))?;
-            return Ok((endpoint.clone(), slot, endpoint.begin()));
+            return Ok(Picked { slot, call: endpoint.begin() });
         }
         let picked = self.balancer.pick(&endpoints.ready).ok_or_else(|| self.nothing_ready(&endpoints))?;
         if let Some(slot) = picked.lane().slot() {
-            return Ok((picked.clone(), slot, picked.begin()));
+            return Ok(Picked { slot, call: picked.begin() });
         }
         // Its connection is gone and its owner has not noticed yet: nothing was sent, so any other will do.
         let others = endpoints.ready.iter();
         let other = others.filter_map(|endpoint| endpoint.lane().slot().map(|slot| (endpoint, slot))).next();
         let (endpoint, slot) = other.ok_or_else(|| RouteError::not_connected(picked))?;
-        Ok((endpoint.clone(), slot, endpoint.begin()))
+        Ok(Picked { slot, call: endpoint.begin() })
     }
 
     /// Connects again to an endpoint that should have a connection and has none: its server may have asked for

@@ -1,6 +1,7 @@
 //! Calls through a whole route, over real sockets, to peers that speak bare HTTP/2.
 
 mod flow;
+mod reconnect;
 
 use std::future::Future;
 use std::path::Path;

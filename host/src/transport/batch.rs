@@ -6,24 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-/// Drives a connection, one turn late while several calls are on it.
+/// Drives a connection, one turn late while several calls wait for an answer on it.
 ///
 /// A response that arrives wakes its caller, and the caller's next request wakes the connection. tokio's
 /// multi-threaded runtime runs what was woken last before all else, so that the connection would be polled
 /// after every single request, and each would be a write of its own. Stepping aside once lets the other
 /// callers that were woken with it put their requests into the same write: at 64 calls in flight that is
-/// a third less CPU a call. A lone call has nobody to wait for, and is not made to.
+/// a third less CPU a call. A lone call has nobody to wait for, and is not made to: streams that were answered long
+/// ago, such as the watch of the instance's health, do not count.
 #[derive(Debug)]
 pub(super) struct Batched<C> {
     connection: C,
-    calls: Arc<AtomicUsize>,
+    waiting: Arc<AtomicUsize>,
     stepped_aside: bool,
 }
 
 impl<C> Batched<C> {
-    /// Drives `connection`, on which there are so many `calls`.
-    pub(super) fn new(connection: C, calls: Arc<AtomicUsize>) -> Self {
-        Self { connection, calls, stepped_aside: false }
+    /// Drives `connection`, on which so many calls are `waiting`.
+    pub(super) fn new(connection: C, waiting: Arc<AtomicUsize>) -> Self {
+        Self { connection, waiting, stepped_aside: false }
     }
 }
 
@@ -32,7 +33,7 @@ impl<C: Future + Unpin> Future for Batched<C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.get_mut();
-        if !this.stepped_aside && this.calls.load(Ordering::Relaxed) > 1 {
+        if !this.stepped_aside && this.waiting.load(Ordering::Relaxed) > 1 {
             this.stepped_aside = true;
             // Its first poll asks the runtime to wake this task when the others have had their turn.
             if pin!(tokio::task::yield_now()).poll(cx).is_pending() {
@@ -48,8 +49,8 @@ impl<C: Future + Unpin> Future for Batched<C> {
 mod tests {
     use super::*;
 
-    fn polls_before_the_connection(calls: usize) -> usize {
-        let mut batched = Batched::new(std::future::ready(()), Arc::new(AtomicUsize::new(calls)));
+    fn polls_before_the_connection(waiting: usize) -> usize {
+        let mut batched = Batched::new(std::future::ready(()), Arc::new(AtomicUsize::new(waiting)));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         (0..).find(|_| Pin::new(&mut batched).poll(&mut cx).is_ready()).unwrap()
     }

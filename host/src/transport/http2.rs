@@ -52,7 +52,9 @@ impl Default for Settings {
 /// One HTTP/2 connection. When the last handle is gone it closes, after the streams on it have ended.
 pub struct Connection {
     sender: SendRequest<Bytes>,
-    streams: Arc<AtomicUsize>,
+    streams: AtomicUsize,
+    /// Those among them whose response has not begun.
+    waiting: Arc<AtomicUsize>,
     leaving: AtomicBool,
     closed: watch::Receiver<Option<Closed>>,
     scheme: Scheme,
@@ -128,8 +130,8 @@ impl Connection {
             .map_err(|error| Closed::from(&error))?;
         let (announce, closed) = watch::channel(None);
         let mut ending = Ending { announce, on_close: Some(on_close), reason: None };
-        let streams = Arc::new(AtomicUsize::new(0));
-        let batched = Batched::new(connection, streams.clone());
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let batched = Batched::new(connection, waiting.clone());
         let driver = tasks.spawn(async move {
             ending.because(match batched.await {
                 Ok(()) => Closed::because("the peer closed it"),
@@ -138,7 +140,8 @@ impl Connection {
         });
         Ok(Arc::new(Self {
             sender,
-            streams,
+            streams: AtomicUsize::new(0),
+            waiting,
             leaving: AtomicBool::new(false),
             closed,
             scheme,
@@ -189,7 +192,8 @@ impl Connection {
             return None;
         }
         self.streams.fetch_add(1, Ordering::Relaxed);
-        Some(Stream { connection: self.clone(), sender })
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Some(Stream { connection: self.clone(), sender, waits: true })
     }
 
     fn origin(&self) -> (Scheme, Authority) {
@@ -224,6 +228,7 @@ impl<F: FnOnce()> Drop for Ending<F> {
 pub struct Stream {
     connection: Arc<Connection>,
     pub(super) sender: SendRequest<Bytes>,
+    waits: bool,
 }
 
 impl fmt::Debug for Stream {
@@ -236,10 +241,52 @@ impl Stream {
     pub(super) fn origin(&self) -> (Scheme, Authority) {
         self.connection.origin()
     }
+
+    /// The response has begun.
+    pub(super) fn answered(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.connection.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.answered();
         self.connection.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use http_body_util::Empty;
+
+    use super::*;
+    use crate::transport::Slot;
+
+    #[tokio::test]
+    async fn a_stream_that_was_answered_is_not_waited_for() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = tokio::spawn(async move {
+            let mut server = h2::server::handshake(far).await.unwrap();
+            let (_, mut reply) = server.accept().await.unwrap().unwrap();
+            let _open = reply.send_response(Response::new(()), false).unwrap();
+            server.accept().await.is_none()
+        });
+        let tasks = TaskTracker::new();
+        let connection =
+            Connection::open(near, Scheme::HTTP, &tasks, &Settings::default(), || ()).await.unwrap();
+        let counts = || (connection.streams(), connection.waiting.load(Ordering::Relaxed));
+        let slot = Slot::Http2(connection.stream().unwrap());
+        assert_eq!(counts(), (1, 1));
+        let response = slot.send(Request::new(Empty::new())).await.unwrap();
+        assert_eq!(counts(), (1, 0));
+        drop(response);
+        assert_eq!(counts(), (0, 0));
+        drop(connection.stream());
+        assert_eq!(counts(), (0, 0));
+        drop(connection);
+        assert!(server.await.unwrap());
     }
 }

@@ -2,20 +2,22 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tonic::server::NamedService;
+use tower::ServiceExt;
 use tower_service::Service;
 
-use super::ResponseBody;
+use super::{CallError, ResponseBody};
 use crate::BoxError;
 
-type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<tonic::body::Body>, Infallible>> + Send>>;
 
 /// A service that any number of calls share. Unlike tower's boxes it costs one allocation for a call.
 trait Answers: Send + Sync {
@@ -33,14 +35,12 @@ where
 {
     fn answer(&self, request: Request<tonic::body::Body>) -> Answering {
         let mut service = self.clone();
-        Box::pin(async move {
-            let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-            let answer = match ready {
-                Ok(()) => service.call(request).await,
-                Err(never) => match never {},
-            };
-            answer.unwrap_or_else(|never| match never {})
-        })
+        // What tonic generates is always ready, and then the request need not be kept.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Box::pin(service.call(request)),
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => Box::pin(service.oneshot(request)),
+        }
     }
 }
 
@@ -83,26 +83,37 @@ impl InProcess {
         self.0.is_empty()
     }
 
-    /// The one that answers calls to `path`.
-    pub(super) fn service(&self, path: &str) -> Option<Called> {
-        let (_, service) = self.0.iter().find(|(name, _)| {
-            path.strip_prefix('/')
-                .and_then(|path| path.strip_prefix(name))
-                .is_some_and(|rest| rest.starts_with('/'))
-        })?;
-        Some(Called(service.clone()))
-    }
-}
-
-/// One service, for one call.
-pub(super) struct Called(Arc<dyn Answers>);
-
-impl Called {
-    pub(super) async fn send<B>(self, request: Request<B>) -> Response<ResponseBody>
+    /// Has a request answered by the service that its path names.
+    pub(super) fn call<B>(&self, request: Request<B>) -> Result<InProcessCall, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.0.answer(request.map(tonic::body::Body::new)).await.map(ResponseBody::in_process)
+        let path = request.uri().path().strip_prefix('/').unwrap_or_default();
+        let mut services = self.0.iter();
+        let found =
+            services.find(|(name, _)| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
+        let (_, service) = found.ok_or(CallError::NotConnected)?;
+        Ok(InProcessCall(service.answer(request.map(tonic::body::Body::new))))
+    }
+}
+
+/// A call that a service answers.
+pub(super) struct InProcessCall(Answering);
+
+impl Future for InProcessCall {
+    type Output = Response<ResponseBody>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.as_mut().poll(cx).map(|answer| match answer {
+            Ok(response) => response.map(ResponseBody::in_process),
+            Err(never) => match never {},
+        })
+    }
+}
+
+impl fmt::Debug for InProcessCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcessCall").finish_non_exhaustive()
     }
 }

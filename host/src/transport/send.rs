@@ -1,54 +1,76 @@
 //! One request over one connection.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
+use h2::client::ResponseFuture;
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::Body;
 
 use super::{CallError, ResponseBody, Stream, StreamError};
 use crate::BoxError;
 
-/// Sends `request` and waits for the head of the response. Dropping the future resets the stream.
-pub(super) async fn send<B>(
-    mut stream: Stream,
-    request: Request<B>,
-) -> Result<Response<ResponseBody>, CallError>
+/// A request under way, until the head of its response. Dropping it resets the stream.
+///
+/// Written by hand: the compiler would keep the whole request in the future, long after it is sent.
+#[derive(Debug)]
+pub(super) struct Http2Call<B> {
+    response: ResponseFuture,
+    /// Gone when the response has begun.
+    request: Option<(Upload<B>, Stream)>,
+}
+
+impl<B> Http2Call<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let (mut head, body) = request.into_parts();
-    head.uri = absolute(&stream, head.uri);
-    head.version = Version::HTTP_2;
-    let ended = body.is_end_stream();
-    let (response, sink) = stream
-        .sender
-        .send_request(Request::from_parts(head, ()), ended)
-        // Whatever the reason, no frame was sent: another connection may do better.
-        .map_err(|_| CallError::NotConnected)?;
-    let mut upload = Upload::new(body, sink, ended);
-    let response = {
-        let mut response = pin!(response);
-        std::future::poll_fn(|cx| {
-            // The request goes first: most are sent whole before the first wait.
-            if let Poll::Ready(Err(error)) = upload.poll(cx) {
-                upload.sink.send_reset(h2::Reason::CANCEL);
-                return Poll::Ready(Err(error));
-            }
-            response.as_mut().poll(cx).map_err(|error| StreamError::from(error).into())
-        })
-        .await?
-    };
-    // Only now, with the response begun and the request not over, does the call need a task of its own:
-    // the caller may read the response later than it wants the request sent.
-    let pump = (!upload.done).then(|| Pump::spawn(upload));
-    let (head, recv) = response.into_parts();
-    Ok(Response::from_parts(head, ResponseBody::http2(recv, pump, stream)))
+    /// Sends the head; what the body gives follows as the call is polled.
+    pub(super) fn begin(mut stream: Stream, request: Request<B>) -> Result<Self, CallError> {
+        let (mut head, body) = request.into_parts();
+        head.uri = absolute(&stream, head.uri);
+        head.version = Version::HTTP_2;
+        let ended = body.is_end_stream();
+        let (response, sink) = stream
+            .sender
+            .send_request(Request::from_parts(head, ()), ended)
+            // Whatever the reason, no frame was sent: another connection may do better.
+            .map_err(|_| CallError::NotConnected)?;
+        Ok(Self { response, request: Some((Upload::new(body, sink, ended), stream)) })
+    }
+}
+
+impl<B> Future for Http2Call<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody>, CallError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // The request goes first: most are sent whole before the first wait.
+        if let Some((upload, _)) = &mut this.request
+            && let Poll::Ready(Err(error)) = upload.poll(cx)
+        {
+            upload.sink.send_reset(h2::Reason::CANCEL);
+            return Poll::Ready(Err(error));
+        }
+        let response = ready!(Pin::new(&mut this.response).poll(cx)).map_err(StreamError::from)?;
+        let Some((upload, mut stream)) = this.request.take() else {
+            return Poll::Ready(Err(CallError::NotConnected));
+        };
+        stream.answered();
+        let (head, recv) = response.into_parts();
+        // Only now, with the response begun and the request not over, does the call need a task of its own:
+        // the caller may read the response later than it wants the request sent.
+        let pump = (!upload.done).then(|| Pump::spawn(upload));
+        Poll::Ready(Ok(Response::from_parts(head, ResponseBody::http2(recv, pump, stream))))
+    }
 }
 
 /// HTTP/2 wants scheme and authority, a generated client gives a path only.
@@ -65,6 +87,7 @@ fn absolute(stream: &Stream, uri: Uri) -> Uri {
 
 /// Moves a request body into its stream, one frame behind what it reads, so that the last data frame can
 /// carry the end of the stream instead of an empty one after it.
+#[derive(Debug)]
 struct Upload<B> {
     body: B,
     sink: SendStream<Bytes>,
