@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
+use plugmesh::metadata;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
@@ -39,6 +40,15 @@ impl Outcome {
 
     fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
         trailers.get(&GRPC_STATUS).map(|status| Self::of(Code::from_bytes(status.as_bytes())))
+    }
+}
+
+/// Removes what only the mesh itself may say.
+pub(super) fn strip_reserved(headers: &mut HeaderMap) {
+    let is_reserved = |name: &&HeaderName| name.as_str().starts_with(metadata::PREFIX);
+    // In all but forged answers there is none, and nothing to allocate.
+    while let Some(name) = headers.keys().find(is_reserved).cloned() {
+        headers.remove(name);
     }
 }
 
@@ -150,13 +160,14 @@ impl Body for CallBody {
         }
         let Poll::Ready(frame) = polled else { return Poll::Pending };
         match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
                     if let Err(too_large) = this.meter.advance(data) {
                         let error = RouteError::response_too_large(this.call.endpoint(), too_large);
                         return this.fail(error.into(), Outcome::Served);
                     }
-                } else if let Some(trailers) = frame.trailers_ref() {
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    strip_reserved(trailers);
                     return match Outcome::of_trailers(trailers) {
                         Some(_) if this.meter.is_within_message() && is_ok(trailers) => this.cut_short(),
                         Some(outcome) => {

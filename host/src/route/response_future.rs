@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::Status;
 
-use super::call::{Call, CallBody, GRPC_STATUS, Outcome};
+use super::call::{Call, CallBody, GRPC_STATUS, Outcome, strip_reserved};
 use super::plugin_route::Picked;
 use super::{MessageMeter, Route, RouteError};
 use crate::BoxError;
@@ -154,7 +154,8 @@ where
         response: Response<ResponseBody>,
         mut call: Call,
     ) -> Result<Response<CallBody>, Status> {
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        strip_reserved(&mut head.headers);
         if !is_grpc(&head) {
             call.end(Outcome::Failed);
             let content_type = head.headers.get(CONTENT_TYPE);

@@ -2,6 +2,7 @@
 
 mod flow;
 mod reconnect;
+mod reserved;
 
 use std::future::Future;
 use std::path::Path;
