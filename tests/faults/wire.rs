@@ -1,5 +1,10 @@
 //! Peers that listen and speak something else than HTTP/2, or HTTP/2 to no good end.
 
+use std::time::{Duration, Instant};
+
+use plugmesh_tests::{Neighbour, eventually, processes_mentioning};
+
+use crate::raw::call;
 use crate::scene::{Scene, hostile};
 
 #[tokio::test]
@@ -54,4 +59,32 @@ async fn floods_of_control_frames_end_with_the_start() {
         scene.refuses(vec![(hostile(mode), text)]).await;
     }
     scene.end().await;
+}
+
+#[tokio::test]
+async fn floods_of_control_frames_from_a_ready_plugin_leave_the_others_their_turns() {
+    let scene = Scene::new().await;
+    for method in ["FloodOfPings", "FloodOfSettings"] {
+        scene.load(&hostile("honest").line("drain_timeout: 1s")).await.unwrap();
+        call(&scene.daemon, method, &[]).await.is_ok();
+        let neighbour = Neighbour::of(&scene.daemon).await;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(2) {
+            scene.daemon.plugin("honest").await;
+        }
+        let calls = neighbour.finish().await;
+        assert!(calls > 20, "{calls} calls in two seconds of {method}");
+        scene.unload("honest").await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn sigkill_of_the_guardian_ends_a_host_that_is_flooded() {
+    let scene = Scene::new().await;
+    scene.load(&hostile("honest")).await.unwrap();
+    call(&scene.daemon, "FloodOfSettings", &[]).await.is_ok();
+    let home = scene.daemon.home().to_owned();
+    scene.daemon.process().signal(rustix::process::Signal::KILL);
+    eventually("everything ends", async || processes_mentioning(&home).is_empty().then_some(())).await;
 }

@@ -1,6 +1,7 @@
 //! A plugin that does what no plugin should, one thing at a time: `hostile MODE`.
 //!
 //! - `wire`: modes below gRPC, in bytes on the socket.
+//! - `relay`: frames among those of a server that is well.
 //! - `server`: HTTP/2 by hand, so that every frame of an answer can be wrong.
 //! - `contract`: handshake, phases, drain. `health` and `reflection`: the standard services.
 //! - `service`: `hostile.v1.HostileService`, whose methods are the faults that a call can meet.
@@ -25,6 +26,8 @@ mod contract;
 mod health;
 #[path = "hostile/reflection.rs"]
 mod reflection;
+#[path = "hostile/relay.rs"]
+mod relay;
 #[path = "hostile/server.rs"]
 mod server;
 #[path = "hostile/service.rs"]
@@ -61,7 +64,7 @@ async fn main() {
 
 async fn connection(stream: UnixStream, mode: Mode) {
     if let Some(stream) = wire::talk(stream, mode).await {
-        server::serve(stream, mode).await;
+        server::serve(relay::relayed(stream), mode).await;
     }
 }
 

@@ -1,12 +1,14 @@
 //! `hostile.v1.HostileService`: each method is a fault that a call can meet.
 
 use std::future::pending;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderValue, Response};
 use tonic::Code;
 
+use super::relay::FLOOD;
 use super::server::{Answer, Incoming, end, frame, response, trailers};
 
 pub(super) const NAME: &str = "hostile.v1.HostileService";
@@ -37,11 +39,16 @@ pub(super) const METHODS: &[&str] = &[
     "NoMessage",
     "Vanish",
     "NotAMessage",
-    "ReservedTrailers",
+    "FloodOfPings",
+    "FloodOfSettings",
 ];
 
 /// Methods with many.
 pub(super) const STREAMS: &[&str] = &["DieInMidStream", "Endless"];
+
+/// PING frames, as many as fit into a large write; and empty SETTINGS frames.
+static PINGS: LazyLock<Vec<u8>> = LazyLock::new(|| b"\0\0\x08\x06\0\0\0\0\0abcdefgh".repeat(4000));
+static SETTINGS: LazyLock<Vec<u8>> = LazyLock::new(|| b"\0\0\0\x04\0\0\0\0\0".repeat(8000));
 
 /// `hostile.v1.Message`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -81,12 +88,12 @@ pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer
             trailers.insert("x-huge", HeaderValue::from_bytes(&[b'x'; 100_000]).unwrap());
             let _ = body.send_trailers(trailers);
         }
-        "ReservedTrailers" => {
-            let mut body = answer.begin().await;
-            let _ = body.send_data(frame(&request), false);
-            let mut trailers = trailers(Code::Ok, b"");
-            trailers.insert("plugmesh-caller", HeaderValue::from_static("operator"));
-            let _ = body.send_trailers(trailers);
+        "FloodOfPings" | "FloodOfSettings" => {
+            answer.message(&request).await;
+            FLOOD.send_replace(match method {
+                "FloodOfPings" => PINGS.as_slice(),
+                _ => SETTINGS.as_slice(),
+            });
         }
         "Cancelled" => answer.reset(Reason::CANCEL),
         "Refused" => answer.reset(Reason::REFUSED_STREAM),
