@@ -20,7 +20,7 @@ pub use builder::DaemonBuilder;
 use crate::binaries::binary;
 use crate::calculator::calculator_service_client::CalculatorServiceClient;
 use crate::probe::probe_service_client::ProbeServiceClient;
-use crate::process::{Process, Ran};
+use crate::process::{Process, Ran, tied};
 use crate::tools;
 use crate::wait::DEADLINE;
 
@@ -213,7 +213,7 @@ impl Daemon {
 
 /// The binary, in an environment of its own below `home`.
 fn plugmesh(home: &Path) -> Command {
-    let mut command = Command::new(binary("plugmesh"));
+    let mut command = tied(binary("plugmesh"));
     command.env_clear();
     // Rust programs of a coverage or sanitizer run need these; nothing else passes.
     let passing = ["PATH", "USER", "LANG", "TZ", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];

@@ -1,6 +1,7 @@
 //! Programs that a test starts.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 
+use crate::tools;
 use crate::wait::DEADLINE;
 
 /// How long a process may take to end in good order when a test lets go of it.
@@ -43,6 +45,15 @@ struct Output(Arc<watch::Sender<Text>>, Arc<Mutex<Option<std::thread::JoinHandle
 struct Text {
     text: String,
     ended: bool,
+}
+
+/// A command that ends with the thread that starts it: a test run that is killed leaves no daemon behind. Where
+/// util-linux is missing it may.
+pub(crate) fn tied(program: &Path) -> Command {
+    let Some(setpriv) = tools::locate("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 impl Process {

@@ -62,7 +62,7 @@ fn value_count(option: &str) -> usize {
     }
 }
 
-fn locate(name: &str) -> Option<PathBuf> {
+pub(crate) fn locate(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let go = std::env::var_os("GOBIN").map(PathBuf::from).or_else(|| {
         let home = std::env::var_os("GOPATH").map(PathBuf::from);
