@@ -27,7 +27,7 @@ mod send;
 mod spoken;
 mod write_through;
 
-pub use address::{Address, InvalidAddress};
+pub use address::Address;
 pub(crate) use body::BodyError;
 pub use body::ResponseBody;
 pub use dial::{DialError, Dialer, Opened, Tls};

@@ -1,7 +1,7 @@
 //! Where a plugin that runs elsewhere answers, and how it is told from an impostor.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -113,6 +113,13 @@ impl FromStr for HostPort {
             _ => return Err(InvalidEndpoint::Address),
         };
         Ok(Self { host: host.into(), port })
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    /// Of a socket that is bound or connected, whose port is not 0.
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 

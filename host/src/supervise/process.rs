@@ -73,10 +73,7 @@ pub(super) async fn launch(
     let connected = arrival.wait(&process, config.start_timeout).await?;
     let (address, opened) = match connected {
         Connected::Unix(stream) => (Address::unix(files.socket()), stream.into_std().map(Opened::Unix)),
-        Connected::Tcp(stream, at) => {
-            let (host, port) = (at.ip().to_string(), at.port());
-            (Address::Tls { host, port }, stream.into_std().map(Opened::Tcp))
-        }
+        Connected::Tcp(stream, at) => (Address::Tls(at.into()), stream.into_std().map(Opened::Tcp)),
     };
     let dialer = match tls {
         Some(tls) => Dialer::tls(address, tls),

@@ -47,9 +47,7 @@ pub(super) fn reach(endpoint: &Endpoint, certificates: &Certificates) -> Result<
     let plain = |address| Remote { dialer: Dialer::plain(address), certificates: None };
     let (address, tls) = match endpoint {
         Endpoint::Unix(path) => return Ok(plain(Address::unix(path))),
-        Endpoint::Plain(at) => {
-            return Ok(plain(Address::Tcp { host: at.host().to_owned(), port: at.port() }));
-        }
+        Endpoint::Plain(at) => return Ok(plain(Address::Tcp(at.clone()))),
         Endpoint::Tls { address, tls } => (address, tls),
     };
     let peer = match &tls.check {
@@ -62,7 +60,7 @@ pub(super) fn reach(endpoint: &Endpoint, certificates: &Certificates) -> Result<
     let files = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone(), ca: tls.ca.clone() };
     let certificates = certificates.follow(files, peer)?;
     let tls = Tls { config: certificates.current(), server_name };
-    let address = Address::Tls { host: address.host().to_owned(), port: address.port() };
+    let address = Address::Tls(address.clone());
     Ok(Remote { dialer: Dialer::tls(address, tls), certificates: Some(certificates) })
 }
 

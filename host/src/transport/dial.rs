@@ -120,16 +120,14 @@ impl Dialer {
                 Address::Unix(path) => {
                     return UnixStream::connect(path).await.map(Io::Unix).map_err(refused);
                 }
-                Address::Tcp { host, port } | Address::Tls { host, port } => {
-                    TcpStream::connect((host.as_str(), *port)).await
-                }
+                Address::Tcp(at) | Address::Tls(at) => TcpStream::connect((at.host(), at.port())).await,
             },
             Some(Opened::Unix(stream)) => return UnixStream::from_std(stream).map(Io::Unix).map_err(refused),
             Some(Opened::Tcp(stream)) => TcpStream::from_std(stream),
         };
         // Without it a call waits for the peer's delayed acknowledgement, 40 ms.
         let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(refused)?;
-        if !matches!(self.address, Address::Tls { .. }) {
+        if !matches!(self.address, Address::Tls(_)) {
             return Ok(Io::Tcp(stream));
         }
         let tls = self.tls.as_ref().ok_or_else(|| DialError::NoTls(self.address.clone()))?;

@@ -191,8 +191,8 @@ impl Shared {
     async fn open(&self, index: usize, opened: Option<Opened>) -> Result<(), ConnectError> {
         let io = self.dialer.dial(opened).await?;
         let scheme = match self.dialer.address() {
-            Address::Tls { .. } => Scheme::HTTPS,
-            Address::Unix(_) | Address::Tcp { .. } => Scheme::HTTP,
+            Address::Tls(_) => Scheme::HTTPS,
+            Address::Unix(_) | Address::Tcp(_) => Scheme::HTTP,
         };
         let live = self.live.clone();
         let on_close = move || live.send_modify(|live| *live -= 1);
