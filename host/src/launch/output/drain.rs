@@ -47,13 +47,14 @@ struct Source {
     stream: Stream,
     pipe: Option<Receiver>,
     splitter: Splitter,
+    /// Of its own: a flood on the one must not cost the words of the other.
+    allowance: Allowance,
     lost: u64,
 }
 
 struct Keeper {
     sink: Arc<dyn LogSink>,
     crash: CrashText,
-    allowance: Allowance,
 }
 
 impl Drain {
@@ -64,7 +65,7 @@ impl Drain {
         exit: watch::Receiver<Option<Exit>>,
     ) -> io::Result<Self> {
         let crash = CrashText::default();
-        let keeper = Keeper { sink, crash: crash.clone(), allowance: Allowance::full(Instant::now()) };
+        let keeper = Keeper { sink, crash: crash.clone() };
         let stdout = Source::new(Stream::Stdout, streams.stdout)?;
         let stderr = Source::new(Stream::Stderr, streams.stderr)?;
         let (running, done) = watch::channel(());
@@ -118,7 +119,8 @@ async fn drain(
 impl Source {
     fn new(stream: Stream, pipe: OwnedFd) -> io::Result<Self> {
         let pipe = Some(Receiver::from_owned_fd(pipe)?);
-        Ok(Self { stream, pipe, splitter: Splitter::default(), lost: 0 })
+        let allowance = Allowance::full(Instant::now());
+        Ok(Self { stream, pipe, splitter: Splitter::default(), allowance, lost: 0 })
     }
 
     fn is_open(&self) -> bool {
@@ -135,7 +137,7 @@ impl Source {
     /// Takes what is there. The buffer lives on the stack, so that a quiet process costs none.
     fn read(&mut self, keeper: &mut Keeper) {
         let mut buffer = [0; READ_BYTES];
-        keeper.allowance.refill(Instant::now());
+        self.allowance.refill(Instant::now());
         for _ in 0..READS_PER_TURN {
             let Some(pipe) = &self.pipe else { return };
             match pipe.try_read(&mut buffer) {
@@ -144,8 +146,8 @@ impl Source {
                     if self.stream == Stream::Stderr {
                         keeper.crash.push(bytes);
                     }
-                    let (stream, lost) = (self.stream, &mut self.lost);
-                    self.splitter.feed(bytes, |line| keeper.keep(line, stream, lost));
+                    let Self { stream, splitter, allowance, lost, .. } = self;
+                    splitter.feed(bytes, |line| keeper.keep(line, *stream, allowance, lost));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Ok(_) | Err(_) => self.pipe = None,
@@ -154,17 +156,17 @@ impl Source {
     }
 
     fn finish(&mut self, keeper: &mut Keeper) {
-        let (stream, lost) = (self.stream, &mut self.lost);
-        self.splitter.finish(|line| keeper.keep(line, stream, lost));
+        let Self { stream, splitter, allowance, lost, .. } = self;
+        splitter.finish(|line| keeper.keep(line, *stream, allowance, lost));
         if *lost > 0 {
-            keeper.sink.lost(stream, *lost);
+            keeper.sink.lost(*stream, *lost);
         }
     }
 }
 
 impl Keeper {
-    fn keep(&mut self, line: &[u8], stream: Stream, lost: &mut u64) {
-        if !self.allowance.take(line.len()) {
+    fn keep(&self, line: &[u8], stream: Stream, allowance: &mut Allowance, lost: &mut u64) {
+        if !allowance.take(line.len()) {
             *lost += 1;
             return;
         }

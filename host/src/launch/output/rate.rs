@@ -1,4 +1,4 @@
-//! How much output of one process is kept.
+//! How much of one output of a process is kept.
 
 use std::time::Duration;
 

@@ -92,6 +92,27 @@ async fn a_flood_neither_blocks_nor_grows() {
     assert_eq!(process.last_lines().len(), 1);
 }
 
+#[derive(Default)]
+struct Errors(std::sync::Mutex<Vec<String>>);
+
+impl LogSink for Errors {
+    fn line(&self, line: LogLine) {
+        if line.stream == Stream::Stderr {
+            self.0.lock().unwrap().push(line.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_output_leaves_room_for_the_errors() {
+    let launcher = launcher();
+    let sink = Arc::new(Errors::default());
+    let (spec, _lines) = shell("yes | head -n 3000000 & seq 1000 >&2; wait");
+    let process = launcher.spawn(spec.log(Arc::clone(&sink) as Arc<dyn LogSink>)).await.unwrap();
+    assert!(tokio::time::timeout(PATIENCE, process.wait()).await.unwrap().is_success());
+    assert_eq!(*sink.0.lock().unwrap(), (1..=1000).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_pipe_held_by_an_escaped_process_does_not_delay_the_end() {
     let launcher = launcher();
