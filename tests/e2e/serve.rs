@@ -100,30 +100,3 @@ async fn one_bad_plugin_is_reported_and_the_rest_run() {
     assert_eq!(daemon.plugin("bad").await.state(), PluginState::Failed);
     daemon.calculator().add(AddRequest::default()).await.expect("the good one runs");
 }
-
-#[tokio::test]
-async fn five_mistakes_in_the_configuration_are_reported_with_their_places() {
-    let yaml = "\
-name: Not A Name
-gateway:
-  tcp:
-    listen: nowhere
-    insecure: true
-drain_timeout: soon
-max_message_size: 12 bananas
-lgo:
-  level: info
-";
-    let (ran, _home) = Daemon::builder().config(yaml).ended().await;
-    assert!([1, 2].contains(&ran.code), "{ran:#?}");
-    for place in [
-        "1:7: name: ",
-        "4:13: gateway.tcp.listen: ",
-        "6:16: drain_timeout: ",
-        "7:19: max_message_size: ",
-        "8:1: unknown key \"lgo\" (did you mean log?)",
-    ] {
-        assert!(ran.err.contains(&format!("plugmesh.yaml:{place}")), "{place} is not in:\n{}", ran.err);
-    }
-    assert_eq!(ran.err.matches("plugmesh.yaml:").count(), 5, "{}", ran.err);
-}
