@@ -38,8 +38,8 @@ pub(super) enum Ended {
 
 /// Answers one call.
 ///
-/// What is large is not kept over an `await`: there are as many of these futures as calls in flight, and one
-/// that fits the cache is half the cost of a call.
+/// There are as many of these futures as calls in flight, each made, moved and forgotten with its call: what is
+/// large is not kept over an `await`.
 pub(super) async fn forward<U: Upstream>(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
@@ -47,7 +47,6 @@ pub(super) async fn forward<U: Upstream>(
     request: Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
 ) -> Ended {
-    let ready = poll_fn(|cx| upstream.poll_ready(cx)).await;
     let Prepared { request, place, ends_request: _ends_request } = match prepare(&shared, &caller, request) {
         Ok(prepared) => prepared,
         Err((refusal @ Refusal::Http(..), recv)) => {
@@ -76,10 +75,12 @@ pub(super) async fn forward<U: Upstream>(
         })
         .await;
     }
+    let ready = unless_reset(&mut reply, |cx| upstream.poll_ready(cx)).await;
     let begun = match ready {
         // Dropped before the body flows: what it holds, such as a place in a queue, is not needed then.
-        Ok(()) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply),
-        Err(status) => Err(refuse(reply, Refusal::Grpc(status))),
+        Some(Ok(())) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply),
+        Some(Err(status)) => Err(refuse(reply, Refusal::Grpc(status))),
+        None => Err(Ended::Reset),
     };
     match begun {
         Ok((send, body)) => pump(send, body).await,
@@ -153,8 +154,16 @@ async fn answer<B>(
     mut response: Pin<&mut impl Future<Output = Result<Response<B>, Status>>>,
     reply: &mut SendResponse<Bytes>,
 ) -> Option<Result<Response<B>, Status>> {
-    poll_fn(|cx| match response.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+    unless_reset(reply, |cx| response.as_mut().poll(cx)).await
+}
+
+/// Polls on; `None` when the client leaves first.
+async fn unless_reset<T>(
+    reply: &mut SendResponse<Bytes>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    poll_fn(|cx| match poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
         Poll::Pending => reply.poll_reset(cx).map(|_| None),
     })
     .await
