@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod message_limit;
 mod plugin_route;
+pub(crate) mod reserved;
 mod response_future;
 mod router;
 pub(crate) mod timeout;

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::Target;
 use super::principal::{Caller, Principal};
 use super::serve::Shared;
-use crate::route::timeout;
+use crate::route::{reserved, timeout};
 
 const ADMIN: &str = "plugmesh.admin.v1.AdminService";
 const HEALTH: &str = "grpc.health.v1.Health";
@@ -143,15 +143,9 @@ fn check_timeout(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
-/// Removes what only the mesh itself may say.
+/// Removes what only the mesh itself may say: of all that is reserved, callers only choose who answers.
 fn strip_reserved(headers: &mut HeaderMap) {
-    let is_forged = |name: &str| {
-        name.starts_with(metadata::PREFIX) && name != metadata::PLUGIN && name != metadata::INSTANCE
-    };
-    let forged: Vec<_> = headers.keys().filter(|name| is_forged(name.as_str())).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
+    reserved::strip(headers, &[metadata::PLUGIN, metadata::INSTANCE]);
 }
 
 impl Principal {

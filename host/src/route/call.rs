@@ -7,11 +7,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use plugmesh::metadata;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use super::{Endpoint, MessageMeter, RouteError};
+use super::{Endpoint, MessageMeter, RouteError, reserved};
 use crate::transport::{BodyError, ResponseBody};
 
 pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -40,15 +39,6 @@ impl Outcome {
 
     fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
         trailers.get(&GRPC_STATUS).map(|status| Self::of(Code::from_bytes(status.as_bytes())))
-    }
-}
-
-/// Removes what only the mesh itself may say.
-pub(super) fn strip_reserved(headers: &mut HeaderMap) {
-    let is_reserved = |name: &&HeaderName| name.as_str().starts_with(metadata::PREFIX);
-    // In all but forged answers there is none, and nothing to allocate.
-    while let Some(name) = headers.keys().find(is_reserved).cloned() {
-        headers.remove(name);
     }
 }
 
@@ -167,7 +157,7 @@ impl Body for CallBody {
                         return this.fail(error.into(), Outcome::Served);
                     }
                 } else if let Some(trailers) = frame.trailers_mut() {
-                    strip_reserved(trailers);
+                    reserved::strip(trailers, &[]);
                     return match Outcome::of_trailers(trailers) {
                         Some(_) if this.meter.is_within_message() && is_ok(trailers) => this.cut_short(),
                         Some(outcome) => {

@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::Status;
 
-use super::call::{Call, CallBody, GRPC_STATUS, Outcome, strip_reserved};
+use super::call::{Call, CallBody, GRPC_STATUS, Outcome};
 use super::plugin_route::Picked;
-use super::{MessageMeter, Route, RouteError};
+use super::{MessageMeter, Route, RouteError, reserved};
 use crate::BoxError;
 use crate::transport::{ResponseBody, Sending};
 
@@ -155,7 +155,7 @@ where
         mut call: Call,
     ) -> Result<Response<CallBody>, Status> {
         let (mut head, body) = response.into_parts();
-        strip_reserved(&mut head.headers);
+        reserved::strip(&mut head.headers, &[]);
         if !is_grpc(&head) {
             call.end(Outcome::Failed);
             let content_type = head.headers.get(CONTENT_TYPE);

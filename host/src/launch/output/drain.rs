@@ -96,14 +96,14 @@ impl Drop for Drain {
 async fn drain(
     mut stdout: Source,
     mut stderr: Source,
-    mut keeper: Keeper,
+    keeper: Keeper,
     mut exit: watch::Receiver<Option<Exit>>,
 ) {
     let mut stop_at = None;
     while stdout.is_open() || stderr.is_open() {
         tokio::select! {
-            () = stdout.readable(), if stdout.is_open() => stdout.read(&mut keeper),
-            () = stderr.readable(), if stderr.is_open() => stderr.read(&mut keeper),
+            () = stdout.readable(), if stdout.is_open() => stdout.read(&keeper),
+            () = stderr.readable(), if stderr.is_open() => stderr.read(&keeper),
             _ = exit.wait_for(Option::is_some), if stop_at.is_none() => {
                 stop_at = Some(Instant::now() + AFTER_EXIT);
             }
@@ -112,8 +112,8 @@ async fn drain(
         // A pipe that is always full is always ready: leave the others their turn.
         tokio::task::yield_now().await;
     }
-    stdout.finish(&mut keeper);
-    stderr.finish(&mut keeper);
+    stdout.finish(&keeper);
+    stderr.finish(&keeper);
 }
 
 impl Source {
@@ -135,7 +135,7 @@ impl Source {
     }
 
     /// Takes what is there. The buffer lives on the stack, so that a quiet process costs none.
-    fn read(&mut self, keeper: &mut Keeper) {
+    fn read(&mut self, keeper: &Keeper) {
         let mut buffer = [0; READ_BYTES];
         self.allowance.refill(Instant::now());
         for _ in 0..READS_PER_TURN {
@@ -155,7 +155,7 @@ impl Source {
         }
     }
 
-    fn finish(&mut self, keeper: &mut Keeper) {
+    fn finish(&mut self, keeper: &Keeper) {
         let Self { stream, splitter, allowance, lost, .. } = self;
         splitter.finish(|line| keeper.keep(line, *stream, allowance, lost));
         if *lost > 0 {

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::relay::FLOOD;
 use super::server::{Answer, Incoming, end, frame, response, trailers};
+use super::wire::{PING, SETTINGS};
 
 pub(super) const NAME: &str = "hostile.v1.HostileService";
 pub(super) const PREFIX: &str = "/hostile.v1.HostileService/";
@@ -46,9 +47,9 @@ pub(super) const METHODS: &[&str] = &[
 /// Methods with many.
 pub(super) const STREAMS: &[&str] = &["DieInMidStream", "Endless"];
 
-/// PING frames, as many as fit into a large write; and empty SETTINGS frames.
-static PINGS: LazyLock<Vec<u8>> = LazyLock::new(|| b"\0\0\x08\x06\0\0\0\0\0abcdefgh".repeat(4000));
-static SETTINGS: LazyLock<Vec<u8>> = LazyLock::new(|| b"\0\0\0\x04\0\0\0\0\0".repeat(8000));
+/// As many frames as fit into a large write.
+static MANY_PINGS: LazyLock<Vec<u8>> = LazyLock::new(|| PING.repeat(4000));
+static MANY_SETTINGS: LazyLock<Vec<u8>> = LazyLock::new(|| SETTINGS.repeat(8000));
 
 /// `hostile.v1.Message`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -91,8 +92,8 @@ pub(super) async fn answer(method: &str, incoming: &mut Incoming, answer: Answer
         "FloodOfPings" | "FloodOfSettings" => {
             answer.message(&request).await;
             FLOOD.send_replace(match method {
-                "FloodOfPings" => PINGS.as_slice(),
-                _ => SETTINGS.as_slice(),
+                "FloodOfPings" => MANY_PINGS.as_slice(),
+                _ => MANY_SETTINGS.as_slice(),
             });
         }
         "Cancelled" => answer.reset(Reason::CANCEL),

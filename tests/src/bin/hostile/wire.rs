@@ -8,7 +8,10 @@ use tokio::net::UnixStream;
 use super::Mode;
 
 /// An empty SETTINGS frame.
-const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+pub(super) const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+/// A PING frame.
+pub(super) const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0abcdefgh";
 
 /// HEADERS on stream 1 that neither end the headers nor the stream: `:status 200`, to be continued.
 const HEADERS_OPEN: &[u8] = b"\0\0\x01\x01\0\0\0\0\x01\x88";
@@ -31,7 +34,7 @@ pub(super) async fn talk(mut stream: UnixStream, mode: Mode) -> Option<UnixStrea
             swallow(&mut stream).await;
         }
         "settings-flood" => flood(&mut stream, SETTINGS).await,
-        "ping-flood" => flood(&mut stream, b"\0\0\x08\x06\0\0\0\0\0abcdefgh").await,
+        "ping-flood" => flood(&mut stream, PING).await,
         "empty-data-flood" => flood(&mut stream, b"\0\0\0\0\0\0\0\0\x01").await,
         "oversized-frame" => {
             // 16 MiB less one byte, announced in a DATA frame on stream 1.
