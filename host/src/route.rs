@@ -1,7 +1,7 @@
 //! From a gRPC service to one endpoint.
 //!
 //! A call walks through this room once: the [`Router`] finds who provides the service, a [`Route`] holds
-//! that plugin's endpoints and its [`Policy`], which picks one, and the [`Channel`] sends the call there
+//! that plugin's endpoints and its [policy](crate::config::Policy), which picks one, and the [`Channel`] sends the call there
 //! and records how it ended. What a call reads is an immutable snapshot behind a lock-free pointer;
 //! whoever changes a route builds a new snapshot beside it.
 
@@ -17,7 +17,6 @@ mod response_future;
 mod router;
 pub(crate) mod timeout;
 
-pub use balance::Policy;
 pub use call::CallBody;
 pub use channel::Channel;
 pub use endpoint::{Availability, Endpoint, EndpointChannel};

@@ -6,22 +6,23 @@ use arc_swap::ArcSwap;
 
 use super::balance::Balancer;
 use super::call::Call;
-use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, Policy, RouteError};
+use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, RouteError};
+use crate::config::Balance;
 use crate::name::{InstanceId, PluginName};
 use crate::transport::Slot;
 
 /// How calls to one plugin are treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteSettings {
-    /// How calls are spread. Default: [`Policy::LeastRequest`].
-    pub policy: Policy,
+    /// How calls are spread. Default: [`Balance::LeastRequest`].
+    pub policy: Balance,
     /// Largest message in bytes, in either direction. Default: [`DEFAULT_MAX_MESSAGE`].
     pub max_message: u64,
 }
 
 impl Default for RouteSettings {
     fn default() -> Self {
-        Self { policy: Policy::default(), max_message: DEFAULT_MAX_MESSAGE }
+        Self { policy: Balance::default(), max_message: DEFAULT_MAX_MESSAGE }
     }
 }
 
@@ -69,7 +70,7 @@ impl Route {
     }
 
     /// How calls are spread.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> Balance {
         self.balancer.policy()
     }
 

@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::*;
+use crate::config::Balance;
 use crate::name::{InstanceId, InstanceName, PluginName};
 use crate::transport::{Address, Dialer, Lane, Pool, Settings};
 
@@ -64,7 +65,7 @@ async fn endpoint(path: &Path, ordinal: u32) -> Arc<Endpoint> {
 }
 
 fn router(endpoints: &[Arc<Endpoint>], max_message: u64) -> Router {
-    let route = Route::new(name(), RouteSettings { policy: Policy::RoundRobin, max_message });
+    let route = Route::new(name(), RouteSettings { policy: Balance::RoundRobin, max_message });
     for endpoint in endpoints {
         route.insert(endpoint.clone());
         route.set_availability(endpoint, Availability::Ready);

@@ -12,9 +12,9 @@ use super::failure::StartFailure;
 use super::instance_task::{InstanceTask, Origin};
 use super::{LoadError, Mesh};
 use crate::build::build;
-use crate::config::{Balance, BuildConfig, Endpoint, PluginConfig, Source, missing_tools};
+use crate::config::{BuildConfig, Endpoint, PluginConfig, Source, missing_tools};
 use crate::name::PluginName;
-use crate::route::{Availability, Policy, Route, RouteSettings};
+use crate::route::{Availability, Route, RouteSettings};
 
 /// Instances of one plugin that start at the same time. A start takes far more memory than a life of waiting, and a
 /// remote plugin is not to meet all its connections at once; more in parallel would not be faster, since the
@@ -279,10 +279,7 @@ impl Plugin {
 }
 
 fn route(config: &PluginConfig) -> Arc<Route> {
-    let policy = match config.balance {
-        Balance::RoundRobin => Policy::RoundRobin,
-        Balance::LeastRequest => Policy::LeastRequest,
-    };
+    let policy = config.policies.of_plugin().balance.policy;
     Route::new(config.name.clone(), RouteSettings { policy, max_message: config.max_message_size.as_u64() })
 }
 
