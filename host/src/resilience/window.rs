@@ -119,6 +119,12 @@ impl<const BUCKETS: usize> Window<BUCKETS> {
         }
     }
 
+    /// A copy, for a test that goes on in two ways.
+    #[cfg(test)]
+    pub(crate) fn fork(&self) -> Self {
+        Self { buckets: self.buckets.each_ref().map(|bucket| AtomicU64::new(bucket.load(Relaxed))) }
+    }
+
     /// The bucket of a second, and its lap.
     fn place(second: u64) -> (usize, u64) {
         let (lap, index) = (second / BUCKETS as u64, second % BUCKETS as u64);

@@ -34,6 +34,12 @@ impl Gate {
         Self(AtomicU64::new(CLOSED))
     }
 
+    /// A copy, for a test that goes on in two ways.
+    #[cfg(test)]
+    pub(super) fn fork(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Relaxed)))
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.0.load(Relaxed) == CLOSED
     }
