@@ -239,18 +239,18 @@ fn explore(endpoints: usize, limit: usize) -> (usize, usize) {
 
 #[test]
 fn one_breaker_always_recovers() {
-    let (states, depth) = explore(1, 30_000);
-    assert!(states == 30_000 && depth >= 10, "{states} states, {depth} deep");
+    let (states, depth) = explore(1, 12_000);
+    assert!(states == 12_000 && depth >= 9, "{states} states, {depth} deep");
 }
 
 #[test]
 fn of_two_breakers_each_always_recovers() {
-    let (states, depth) = explore(2, 30_000);
-    assert!(states == 30_000 && depth >= 8, "{states} states, {depth} deep");
+    let (states, depth) = explore(2, 12_000);
+    assert!(states == 12_000 && depth >= 7, "{states} states, {depth} deep");
 }
 
 #[test]
 fn of_three_breakers_each_always_recovers() {
-    let (states, depth) = explore(3, 30_000);
-    assert!(states == 30_000 && depth >= 7, "{states} states, {depth} deep");
+    let (states, depth) = explore(3, 12_000);
+    assert!(states == 12_000 && depth >= 7, "{states} states, {depth} deep");
 }
