@@ -6,7 +6,7 @@
 //!
 //! - [`clock`]: time as one number. [`window`]: counts of the last ten seconds.
 //! - Trust: [`breaker`]. Second tries: [`budget`], [`backoff`], [`quantile`] for the hedging delay.
-//! - Choice: [`peak_ewma`], [`alias`], [`hash_ring`].
+//! - Choice: [`peak_ewma`], [`alias`], [`hash_ring`] with [`stable_hash`].
 //! - Admission: [`token_bucket`], [`keyed`], [`limiter`], [`gradient`].
 //! - Counting: [`sharded`], [`latency`].
 
@@ -23,5 +23,6 @@ pub(crate) mod limiter;
 pub(crate) mod peak_ewma;
 pub(crate) mod quantile;
 pub(crate) mod sharded;
+pub(crate) mod stable_hash;
 pub(crate) mod token_bucket;
 pub(crate) mod window;
