@@ -279,8 +279,8 @@ impl Plugin {
 }
 
 fn route(config: &PluginConfig) -> Arc<Route> {
-    let policy = config.policies.of_plugin().balance.policy;
-    Route::new(config.name.clone(), RouteSettings { policy, max_message: config.max_message_size.as_u64() })
+    let policies = config.policies.clone();
+    Route::new(config.name.clone(), RouteSettings { policies, max_message: config.max_message_size.as_u64() })
 }
 
 async fn stop_all(tasks: BTreeMap<u32, InstanceTask>, grace: Duration) {

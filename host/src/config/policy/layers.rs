@@ -122,6 +122,13 @@ impl Policies {
         layers.iter().rev().find(says).map_or(SetBy::Default, |(set_by, _)| *set_by)
     }
 
+    /// Where the value of one key was said, for a method or for the methods of a service of which nothing is known.
+    pub fn set_by(&self, section: &str, key: &str, service: &str, method: Option<&str>) -> SetBy {
+        let layers = self.layers(Some(service), method);
+        let says = |(_, said): &&(SetBy, &PolicySaid)| said.says(section, key);
+        layers.iter().rev().find(says).map_or(SetBy::Default, |(set_by, _)| *set_by)
+    }
+
     fn layers(&self, service: Option<&str>, method: Option<&str>) -> Vec<(SetBy, &PolicySaid)> {
         let target = |method: Option<&str>| {
             let target = PolicyTarget { service: service?.to_owned(), method: method.map(str::to_owned) };

@@ -71,7 +71,7 @@ impl Runner {
             let error = explain(error.into(), process.as_ref(), &pool).await;
             return Err(StartFailure::new(error, last_lines()));
         }
-        let endpoint = Endpoint::new(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
+        let endpoint = self.route.endpoint(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
         let mut shown = incarnation(address, pid, Some(endpoint.clone()));
         self.report(InstanceState::Starting, "", Some(shown.clone()));
         let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
