@@ -13,7 +13,7 @@ use super::token_bucket::Rate;
 /// Parts with a lock each, so that callers seldom wait for one another.
 const SHARDS: usize = 256;
 
-/// Keys in a part. Few enough to look through all of them when it is full, which takes half a microsecond.
+/// Keys in a part. Few enough to look through all of them when it is full, which takes about a microsecond.
 const KEYS_PER_SHARD: usize = 64;
 
 /// Token buckets by key, all with the same rate.
