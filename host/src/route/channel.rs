@@ -7,12 +7,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
 use plugmesh::metadata;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::call::CallBody;
+use super::errand::{Errand, Terms};
+use super::record::Record;
 use super::response_future::ResponseFuture;
-use super::{RouteError, Router, timeout};
+use super::{Method, RouteError, Router, timeout};
 use crate::BoxError;
+use crate::resilience::hash_ring::HashRing;
 
 // As header names, since a text is checked and folded to lower case each time it is looked up.
 static PLUGIN: HeaderName = HeaderName::from_static(metadata::PLUGIN);
@@ -40,18 +44,17 @@ impl Channel {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = service(request.uri().path())?;
-        let Wishes { plugin, instance: pinned, timeout } = Wishes::of(request.headers());
-        let route = self.router.find(service, plugin)?;
-        let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        let picked = match route.pick(pinned) {
-            Err(why) if why.is_not_connected() => {
-                let pinned = pinned.map(str::to_owned);
-                return Ok(ResponseFuture::reconnecting(route, pinned, why, request, deadline));
-            }
-            picked => picked?,
-        };
-        Ok(ResponseFuture::sent(picked, request, route.max_message(), deadline))
+        let wishes = Wishes::of(request.headers());
+        let method = self.router.find(request.uri().path(), wishes.plugin)?;
+        let terms = wishes.terms(&method, request.headers())?;
+        let now = method.route().now();
+        method.route().budget().deposit(now);
+        let record = Record::new(method.clone(), now);
+        let (errand, request) = Errand::new(method, terms, request, self.router.replay_memory().clone());
+        Ok(match errand.pick(&[], now) {
+            Ok(picked) => ResponseFuture::sent(errand, picked, request, record),
+            Err(why) => ResponseFuture::waiting(errand, why, request, record),
+        })
     }
 }
 
@@ -70,15 +73,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.send(request).unwrap_or_else(ResponseFuture::failed)
-    }
-}
-
-/// `package.Service` of `/package.Service/Method`.
-fn service(path: &str) -> Result<&str, RouteError> {
-    let (service, method) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or_default();
-    match service.is_empty() || method.is_empty() {
-        true => Err(RouteError::malformed_path(path)),
-        false => Ok(service),
     }
 }
 
@@ -105,5 +99,26 @@ impl<'a> Wishes<'a> {
             }
         }
         wishes
+    }
+
+    /// What holds for the call, with what its method's policy says.
+    fn terms(&self, method: &Method, headers: &HeaderMap) -> Result<Terms, RouteError> {
+        let connection = &method.policy().connection;
+        let by_default = connection.request_timeout.filter(|_| method.has_default_deadline());
+        let wanted = self.timeout.or(by_default);
+        let timeout = match connection.max_request_timeout {
+            Some(max) => Some(wanted.map_or(max, |wanted| wanted.min(max))),
+            None => wanted,
+        };
+        if timeout == Some(Duration::ZERO) {
+            return Err(RouteError::late(method.route().plugin()));
+        }
+        let hash = method.hash_header().and_then(|name| headers.get(name));
+        Ok(Terms {
+            pinned: self.instance.map(Box::from),
+            hash: hash.map(|value| HashRing::hash(value.as_bytes())),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            is_deadline_ours: timeout != self.timeout,
+        })
     }
 }

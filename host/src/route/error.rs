@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 use tonic::{Code, Status};
 
-use super::call::Outcome;
+use super::outcome::Outcome;
 use super::{Availability, Endpoint, TooLarge};
 use crate::BoxError;
 use crate::name::PluginName;
@@ -19,7 +19,6 @@ use crate::transport::{CallError, StreamError};
 pub struct RouteError {
     code: Code,
     message: String,
-    not_connected: bool,
     #[source]
     source: Option<BoxError>,
 }
@@ -41,7 +40,7 @@ impl RouteError {
     }
 
     fn new(code: Code, message: String) -> Self {
-        Self { code, message, not_connected: false, source: None }
+        Self { code, message, source: None }
     }
 
     fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -100,6 +99,39 @@ impl RouteError {
         Self::new(Code::Unavailable, format!("the plugin {plugin} has no ready instance: {states}"))
     }
 
+    pub(super) fn all_resting(plugin: &PluginName) -> Self {
+        let message = format!(
+            "the circuit breakers of too many instances of the plugin {plugin} are open, because they failed too often; \
+             `plugmesh explain` says when each is tried again"
+        );
+        Self::new(Code::Unavailable, message)
+    }
+
+    pub(super) fn no_weight(plugin: &PluginName) -> Self {
+        let message =
+            format!("every ready instance of the plugin {plugin} has weight 0; see balance.members");
+        Self::new(Code::Unavailable, message)
+    }
+
+    pub(super) fn full(plugin: &PluginName) -> Self {
+        let message = format!(
+            "every instance of the plugin {plugin} has as many calls in flight as concurrency.max_in_flight_per_instance \
+             allows"
+        );
+        Self::new(Code::ResourceExhausted, message)
+    }
+
+    pub(super) fn too_many_waiting(plugin: &PluginName) -> Self {
+        let message = format!("too many calls wait for an instance of the plugin {plugin} already");
+        Self::new(Code::ResourceExhausted, message)
+    }
+
+    pub(super) fn late(plugin: &PluginName) -> Self {
+        let message =
+            format!("the deadline of the call to the plugin {plugin} had passed before it was sent");
+        Self::new(Code::DeadlineExceeded, message)
+    }
+
     pub(super) fn no_instance(plugin: &PluginName, pinned: &str) -> Self {
         let pinned: String = pinned.chars().take(128).collect();
         Self::new(Code::Unavailable, format!("the plugin {plugin} has no instance {pinned:?} (any more)"))
@@ -112,13 +144,7 @@ impl RouteError {
     pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
         let message =
             format!("{} has no open connection; the host is opening one, try again", place(endpoint));
-        let error = Self::new(Code::Unavailable, message).because(CallError::NotConnected);
-        Self { not_connected: true, ..error }
-    }
-
-    /// Whether the endpoint is as it should be but for a connection to it.
-    pub(super) fn is_not_connected(&self) -> bool {
-        self.not_connected
+        Self::new(Code::Unavailable, message).because(CallError::NotConnected)
     }
 
     /// What it told was so until the deadline.
@@ -201,8 +227,13 @@ impl RouteError {
 
     pub(super) fn call_with_outcome(endpoint: &Endpoint, error: CallError) -> (Status, Outcome) {
         match error {
-            CallError::NotConnected => (Self::not_connected(endpoint).into(), Outcome::Failed),
-            CallError::Stream(error) => (Self::stream(endpoint, error).into(), Outcome::Failed),
+            CallError::NotConnected => {
+                (Self::not_connected(endpoint).into(), Outcome::Status(Code::Unavailable))
+            }
+            CallError::Stream(error) => {
+                let outcome = Outcome::Status(error.code());
+                (Self::stream(endpoint, error).into(), outcome)
+            }
             CallError::Request(error) => {
                 let status = match error.downcast_ref::<TooLarge>() {
                     Some(too_large) => Self::too_large("request", endpoint, *too_large).into(),
