@@ -27,6 +27,7 @@ pub(crate) use self::gate::State;
 use self::inner::Inner;
 pub(crate) use self::settings::{BreakerSettings, ConsecutiveRule, RateRule};
 use super::clock::Moment;
+use super::sharded::Padded;
 use super::window::{Counts, Window};
 
 /// What a call says about the endpoint that served it.
@@ -82,7 +83,8 @@ pub(crate) struct Breaker {
     gate: Gate,
     /// Whether a success has a streak to break, so that most need no lock.
     has_streak: AtomicBool,
-    window: Window,
+    /// Written by every call, so apart from what every pick reads.
+    window: Padded<Window>,
     inner: Mutex<Inner>,
 }
 
@@ -113,7 +115,7 @@ impl Breaker {
             settings,
             gate: Gate::closed(),
             has_streak: AtomicBool::new(false),
-            window: Window::new(),
+            window: Padded(Window::new()),
             inner: Mutex::new(Inner::new(random)),
         })
     }
@@ -136,7 +138,7 @@ impl Breaker {
 
     /// The calls of the last seconds and how many failed, for people.
     pub(crate) fn counts(&self, now: Moment) -> Counts {
-        self.window.totals(now)
+        self.window.0.totals(now)
     }
 
     /// The right to probe, when it is due and nobody else has it. One load otherwise.
@@ -167,7 +169,7 @@ impl Breaker {
         match verdict {
             Verdict::Neutral => None,
             Verdict::Success => {
-                self.window.add(now, Counts::PLAIN);
+                self.window.0.add(now, Counts::PLAIN);
                 if self.has_streak.load(Relaxed) {
                     let mut inner = self.inner();
                     inner.streak.clear();
@@ -176,7 +178,7 @@ impl Breaker {
                 None
             }
             Verdict::Failure | Verdict::Overload => {
-                self.window.add(now, Counts::MARKED);
+                self.window.0.add(now, Counts::MARKED);
                 let mut inner = self.inner();
                 // Another thread may have opened it meanwhile.
                 if !self.gate.is_closed() {
@@ -201,7 +203,7 @@ impl Breaker {
             }
         }
         let rate = self.settings.rate.as_ref()?;
-        rate.is_broken_by(self.window.totals(now)).then_some(Rule::Rate)
+        rate.is_broken_by(self.window.0.totals(now)).then_some(Rule::Rate)
     }
 
     fn record_probe(&self, verdict: Verdict, generation: u64, now: Moment) -> Option<Transition> {
@@ -219,7 +221,7 @@ impl Breaker {
                     return None;
                 }
                 // What was counted before it opened must not open it again.
-                self.window.clear();
+                self.window.0.clear();
                 self.has_streak.store(false, Relaxed);
                 inner.close(now, &self.gate);
                 Some(Transition::Closed)

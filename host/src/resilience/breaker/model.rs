@@ -209,7 +209,7 @@ impl Breaker {
             settings: self.settings,
             gate: self.gate.fork(),
             has_streak: AtomicBool::new(self.has_streak.load(Relaxed)),
-            window: self.window.fork(),
+            window: Padded(self.window.0.fork()),
             inner: Mutex::new(inner),
         })
     }

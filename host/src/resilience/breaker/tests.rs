@@ -257,6 +257,13 @@ fn jitter_makes_it_longer_and_never_longer_than_the_maximum() {
 }
 
 #[test]
+fn breakers_that_open_together_do_not_probe_together() {
+    let ends: std::collections::HashSet<_> =
+        (0..20).map(|_| open(&Breaker::new(BreakerSettings::default()), at(0.0))).collect();
+    assert!(ends.len() > 1 && ends.iter().all(|end| (at(1.0)..=at(1.6)).contains(end)), "{ends:?}");
+}
+
+#[test]
 fn many_threads_give_one_opening_and_one_probe() {
     for _ in 0..200 {
         let breaker = breaker(BreakerSettings::default());
@@ -322,10 +329,10 @@ proptest! {
                 Event::Wait(pause) => millis += pause,
                 Event::Probe(verdict) => {
                     let probe = breaker.try_probe(now);
-                    if let (Some(probe), Some(verdict)) = (probe, verdict) {
-                        if breaker.record(verdict, Some(probe), now) == Some(Transition::Closed) {
-                            history.clear();
-                        }
+                    if let (Some(probe), Some(verdict)) = (probe, verdict)
+                        && breaker.record(verdict, Some(probe), now) == Some(Transition::Closed)
+                    {
+                        history.clear();
                     }
                 }
                 Event::Call(verdict) => {
