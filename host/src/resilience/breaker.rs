@@ -92,7 +92,8 @@ pub(crate) struct Breaker {
 ///
 /// Give it to [`Breaker::record`] with the verdict of that call. Dropped before, it says nothing, and the next
 /// caller may probe at once. When it is out for longer than [`BreakerSettings::PROBE_LEASE`] another probe may
-/// be given, and the verdict of this one is ignored. For a call that lasts, record when the response begins.
+/// be given, and the verdict of this one is ignored; if its call was [answered](Probe::answered) by then, it
+/// counts as a success, because a stream may have no end.
 #[must_use = "dropping a probe gives it back"]
 #[derive(Debug)]
 pub(crate) struct Probe {
@@ -220,13 +221,17 @@ impl Breaker {
                 if !inner.probe_succeeded(&self.settings) {
                     return None;
                 }
-                // What was counted before it opened must not open it again.
-                self.window.0.clear();
-                self.has_streak.store(false, Relaxed);
-                inner.close(now, &self.gate);
-                Some(Transition::Closed)
+                Some(self.close(&mut inner, now))
             }
         }
+    }
+
+    fn close(&self, inner: &mut Inner, now: Moment) -> Transition {
+        // What was counted before it opened must not open it again.
+        self.window.0.clear();
+        self.has_streak.store(false, Relaxed);
+        inner.close(now, &self.gate);
+        Transition::Closed
     }
 
     /// Nothing that is done under the lock can panic half-way, so a poisoned one is as good as any.
@@ -239,6 +244,16 @@ impl Probe {
     /// Whether this probe made the breaker half-open, so that exactly one caller counts that.
     pub(crate) fn is_first(&self) -> bool {
         self.first
+    }
+
+    /// Notes that the call was answered and goes on: the head of its response arrived, without a status. That
+    /// is no verdict yet, but when the lease ends before the call does, it is a success. Says so if the
+    /// breaker closes, which it does when enough calls have lasted that long before this one.
+    pub(crate) fn answered(&self, now: Moment) -> Option<Transition> {
+        let breaker = &*self.breaker;
+        let mut inner = breaker.inner();
+        let proven = inner.probe_answered(self.generation, &breaker.settings);
+        proven.then(|| breaker.close(&mut inner, now))
     }
 }
 

@@ -202,6 +202,39 @@ fn a_probe_that_hangs_is_superseded_and_then_ignored() {
 }
 
 #[test]
+fn streams_without_an_end_prove_it_too() {
+    let breaker = breaker(BreakerSettings::default());
+    let mut now = open(&breaker, at(0.0));
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let probe = breaker.try_probe(now).unwrap();
+        assert_eq!(probe.answered(now), None);
+        assert!(breaker.try_probe(now).is_none());
+        streams.push(probe);
+        now = now + BreakerSettings::PROBE_LEASE;
+    }
+    let third = breaker.try_probe(now).unwrap();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(third.answered(now), Some(Transition::Closed));
+    assert!(breaker.is_closed());
+    // How they end at last is told to nobody.
+    for probe in streams.into_iter().chain([third]) {
+        assert_eq!(breaker.record(Verdict::Failure, Some(probe), now), None);
+    }
+    assert_eq!(breaker.counts(now), Counts::default());
+}
+
+#[test]
+fn a_stream_that_fails_within_the_lease_opens_it_again() {
+    let breaker = breaker(BreakerSettings::default());
+    let now = open(&breaker, at(0.0));
+    let probe = breaker.try_probe(now).unwrap();
+    assert_eq!(probe.answered(now), None);
+    let said = breaker.record(Verdict::Failure, Some(probe), now + SECOND);
+    assert!(matches!(said, Some(Transition::Reopened { .. })));
+}
+
+#[test]
 fn calls_without_a_probe_change_nothing_unless_closed() {
     let breaker = breaker(BreakerSettings::default());
     let now = open(&breaker, at(0.0));
