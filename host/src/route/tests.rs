@@ -2,6 +2,7 @@
 
 mod flow;
 mod hedge;
+mod probe;
 mod reconnect;
 mod reserved;
 mod retry;
