@@ -72,7 +72,8 @@ impl HashRing {
     /// Takes some milliseconds with a thousand members, so build it when they change, not for a call.
     pub(crate) fn new(members: &[(&[u8], u32)]) -> Self {
         let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        // By name, so that hosts that list the members in another order agree on whose a place is that two have.
+        // By name, so that hosts that list the members in another order agree on whose a place is that two
+        // members have.
         let mut by_name: Vec<_> =
             (0..).zip(members).map(|(index, (name, weight))| (*name, index, *weight)).collect();
         by_name.sort_unstable();
