@@ -5,6 +5,7 @@
 //! and records how it ended. What a call reads is an immutable snapshot behind a lock-free pointer;
 //! whoever changes a route builds a new snapshot beside it.
 
+mod admission;
 mod attempt;
 mod balance;
 mod call;

@@ -100,7 +100,7 @@ impl Call {
         }
         let is_probe = probe.is_some();
         let transition = self.endpoint.end(verdict, probe, now);
-        route.end();
+        route.end(now.since(began), outcome.code(), now);
         if let Some(record) = record {
             record.end(outcome.code(), now);
         }

@@ -1,5 +1,6 @@
 //! The service that sends any gRPC call where it belongs.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use super::call::CallBody;
 use super::errand::{Errand, Terms};
 use super::record::Record;
 use super::response_future::ResponseFuture;
+use super::stats::Event;
 use super::{Method, RouteError, Router, timeout};
 use crate::BoxError;
+use crate::resilience::clock::Moment;
 use crate::resilience::hash_ring::HashRing;
 
 // As header names, since a text is checked and folded to lower case each time it is looked up.
@@ -46,15 +49,60 @@ impl Channel {
     {
         let wishes = Wishes::of(request.headers());
         let method = self.router.find(request.uri().path(), wishes.plugin)?;
-        let terms = wishes.terms(&method, request.headers())?;
         let now = method.route().now();
-        method.route().budget().deposit(now);
         let record = Record::new(method.clone(), now);
-        let (errand, request) = Errand::new(method, terms, request, self.router.replay_memory().clone());
-        Ok(match errand.pick(&[], now) {
+        match self.admit(method, &wishes, request.headers(), now) {
+            Ok((method, terms)) => Ok(self.begin(method, terms, request, record, now)),
+            Err(error) => {
+                record.end(error.code(), now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Judges a call by its head.
+    fn admit(
+        &self,
+        method: Arc<Method>,
+        wishes: &Wishes<'_>,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Result<(Arc<Method>, Terms), RouteError> {
+        let terms = wishes.terms(&method, headers)?;
+        if let Some(rates) = method.rates()
+            && let Err(wait) = rates.admit(headers, now)
+        {
+            method.stats().count(Event::RateLimited);
+            return Err(RouteError::rate_limited(method.route().plugin(), wait));
+        }
+        Ok((method, terms))
+    }
+
+    fn begin<B>(
+        &self,
+        method: Arc<Method>,
+        terms: Terms,
+        request: Request<B>,
+        mut record: Record,
+        now: Moment,
+    ) -> ResponseFuture<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        method.route().budget().deposit(now);
+        let memory = self.router.replay_memory().clone();
+        let (errand, request) = Errand::new(method, terms, request, memory);
+        if let Some(limit) = errand.method.route().limit() {
+            match limit.limiter().try_acquire() {
+                Some(permit) => record.hold(permit),
+                None => return ResponseFuture::queued(errand, request, record),
+            }
+        }
+        match errand.pick(&[], now) {
             Ok(picked) => ResponseFuture::sent(errand, picked, request, record),
             Err(why) => ResponseFuture::waiting(errand, why, request, record),
-        })
+        }
     }
 }
 

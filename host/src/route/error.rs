@@ -3,9 +3,11 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::outcome::Outcome;
 use super::{Availability, Endpoint, TooLarge};
@@ -13,19 +15,30 @@ use crate::BoxError;
 use crate::name::PluginName;
 use crate::transport::{CallError, StreamError};
 
+/// When to try again, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a call got no answer from a plugin.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct RouteError {
     code: Code,
     message: String,
+    /// When trying again makes sense.
+    retry_after: Option<Duration>,
     #[source]
     source: Option<BoxError>,
 }
 
 impl From<RouteError> for Status {
     fn from(error: RouteError) -> Self {
-        let mut status = Status::new(error.code, error.message);
+        let mut status = match error.retry_after {
+            None => Status::new(error.code, error.message),
+            Some(delay) => {
+                let details = ErrorDetails::with_retry_info(Some(delay));
+                Status::with_error_details(error.code, error.message, details)
+            }
+        };
         if let Some(source) = error.source {
             status.set_source(Arc::from(source));
         }
@@ -40,7 +53,7 @@ impl RouteError {
     }
 
     fn new(code: Code, message: String) -> Self {
-        Self { code, message, source: None }
+        Self { code, message, retry_after: None, source: None }
     }
 
     fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -118,12 +131,21 @@ impl RouteError {
             "every instance of the plugin {plugin} has as many calls in flight as concurrency.max_in_flight_per_instance \
              allows"
         );
-        Self::new(Code::ResourceExhausted, message)
+        Self::exhausted(message, RETRY_AFTER)
+    }
+
+    /// For now: there will be room after `delay`.
+    pub(super) fn exhausted(message: String, delay: Duration) -> Self {
+        Self { retry_after: Some(delay), ..Self::new(Code::ResourceExhausted, message) }
+    }
+
+    pub(super) fn late_in_queue(message: String) -> Self {
+        Self::new(Code::DeadlineExceeded, message)
     }
 
     pub(super) fn too_many_waiting(plugin: &PluginName) -> Self {
         let message = format!("too many calls wait for an instance of the plugin {plugin} already");
-        Self::new(Code::ResourceExhausted, message)
+        Self::exhausted(message, RETRY_AFTER)
     }
 
     pub(super) fn late(plugin: &PluginName) -> Self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::Route;
+use super::admission::RateLimits;
 use super::balance::Balancer;
 use super::stats::MethodStats;
 use crate::config::{Idempotency, Policy, SetBy};
@@ -47,6 +48,7 @@ pub struct Method {
     backoff: Backoff,
     balancer: Balancer,
     stats: MethodStats,
+    rates: Option<Arc<RateLimits>>,
     /// Whether the deadline is said for this service or method.
     is_timeout_its_own: bool,
 }
@@ -66,7 +68,10 @@ impl Method {
         let balancer = Balancer::new(&policy.balance);
         let said = route.policies().set_by("connection", "request_timeout", &service, name);
         let is_timeout_its_own = said >= SetBy::Service;
+        let scope = route.policies().scope_of("rate_limit", &service, name);
+        let rates = route.rates().of(&service, scope, &policy);
         Arc::new(Self {
+            rates,
             route,
             service,
             info,
@@ -123,6 +128,11 @@ impl Method {
     /// service or method.
     pub(super) fn has_default_deadline(&self) -> bool {
         self.is_unary() || self.is_timeout_its_own
+    }
+
+    /// How many calls a second may be made.
+    pub(super) fn rates(&self) -> Option<&RateLimits> {
+        self.rates.as_deref()
     }
 
     /// What is counted of its calls.

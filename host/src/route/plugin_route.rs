@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tonic::Code;
 
+use super::admission::{InFlight, RateScopes};
 use super::balance::Ask;
 use super::call::Call;
 use super::snapshot::{Mode, Rules, Snapshot};
@@ -50,6 +53,8 @@ pub struct Route {
     in_flight: Option<AtomicU64>,
     budget: RetryBudget,
     waiting: Waiting,
+    rates: RateScopes,
+    limit: Option<InFlight>,
 }
 
 /// Whether a call would find an endpoint.
@@ -78,6 +83,7 @@ impl Route {
         let (readiness, _) = watch::channel(Readiness::NotReady(clock.now()));
         let in_flight = rules.needs_ring().then(AtomicU64::default);
         let budget = RetryBudget::new(policy.retry.budget_ratio, policy.retry.budget_min_per_second);
+        let (rates, limit) = (RateScopes::new(&policy), InFlight::new(&policy.concurrency));
         Arc::new(Self {
             plugin,
             settings,
@@ -90,6 +96,8 @@ impl Route {
             in_flight,
             budget,
             waiting: Waiting::default(),
+            rates,
+            limit,
         })
     }
 
@@ -124,6 +132,16 @@ impl Route {
     /// What retries and hedges are paid from.
     pub(super) fn budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    /// How many calls a second may be made.
+    pub(super) fn rates(&self) -> &RateScopes {
+        &self.rates
+    }
+
+    /// How many calls may be in flight; `None` for any number.
+    pub(super) fn limit(&self) -> Option<&InFlight> {
+        self.limit.as_ref()
     }
 
     pub(super) fn waiting(&self) -> &Waiting {
@@ -185,6 +203,9 @@ impl Route {
         change(&mut all);
         let snapshot = Snapshot::new(all, &self.rules);
         let is_ready = snapshot.is_ready;
+        if let Some(limit) = &self.limit {
+            limit.resize(snapshot.choice.endpoints().len());
+        }
         self.snapshot.store(Arc::new(snapshot));
         // After the store: whoever is woken finds what it waited for.
         self.readiness.send_if_modified(|readiness| {
@@ -229,7 +250,12 @@ impl Route {
     }
 
     /// It has ended.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, took: Duration, code: Code, now: Moment) {
+        if let Some(limit) = &self.limit
+            && limit.learn(took, code, now)
+        {
+            limit.resize(self.snapshot.load().choice.endpoints().len());
+        }
         if let Some(in_flight) = &self.in_flight {
             in_flight.fetch_sub(1, Ordering::Relaxed);
         }

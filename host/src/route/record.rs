@@ -15,19 +15,17 @@ pub(super) struct Record {
     began: Moment,
     is_over: bool,
     /// Its place among the calls that may be in flight.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl Record {
     pub(super) fn new(method: Arc<Method>, began: Moment) -> Self {
-        Self { method, began, is_over: false, _permit: None }
+        Self { method, began, is_over: false, permit: None }
     }
 
-    /// With a place that it holds until it ends.
-    pub(super) fn holding(self, permit: Permit) -> Self {
-        let mut this = self;
-        this._permit = Some(permit);
-        this
+    /// It holds a place until it ends.
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
     /// Counts it.
@@ -44,6 +42,7 @@ impl Record {
     fn note(&mut self, code: Code, now: Moment) {
         if !std::mem::replace(&mut self.is_over, true) {
             self.method.stats().record(code, now.since(self.began));
+            self.permit = None;
         }
     }
 }

@@ -24,6 +24,7 @@ use super::retry::{History, Why};
 use super::unpicked::Unpicked;
 use super::{Endpoint, RouteError};
 use crate::BoxError;
+use crate::resilience::limiter::Permit;
 
 /// A call of a [`Channel`](super::Channel) until its response begins. Dropping it cancels the call at the plugin.
 ///
@@ -38,8 +39,8 @@ pub struct ResponseFuture<B> {
 
 enum State<B> {
     Sent(Sent<B>),
-    /// For an endpoint, or for the time of the next attempt: rare and larger.
-    Waiting(Pin<Box<dyn Future<Output = Result<Sent<B>, Status>> + Send>>),
+    /// For a place, for an endpoint, or for the time of the next attempt: rare and larger.
+    Waiting(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
     /// Several attempts at once.
     Hedged(Pin<Box<dyn Future<Output = Result<Begun, Status>> + Send>>),
     /// Empty after the status was given.
@@ -57,6 +58,9 @@ struct Sent<B> {
     history: History,
 }
 
+/// A call that has waited, and the place that it got.
+type Resumed<B> = (Sent<B>, Option<Permit>);
+
 /// A response that has begun, and how long it may go on.
 struct Begun {
     answer: Answer,
@@ -67,7 +71,7 @@ struct Begun {
 /// What becomes of a call when an attempt ends.
 enum Next<B> {
     Done(Result<Begun, Status>),
-    Again(Pin<Box<dyn Future<Output = Result<Sent<B>, Status>> + Send>>),
+    Again(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
 }
 
 impl<B> ResponseFuture<B>
@@ -103,7 +107,20 @@ where
     ) -> Self {
         let state = State::Waiting(Box::pin(async move {
             let picked = errand.pick_later(&[], why).await?;
-            Ok(Sent::new(errand, picked, request, None, History::default()))
+            Ok((Sent::new(errand, picked, request, None, History::default()), None))
+        }));
+        Self { state, record: Some(record) }
+    }
+
+    /// Sent when there is room for it, of which there is none now.
+    pub(super) fn queued(errand: Arc<Errand<B>>, request: Request<Replay<B>>, record: Record) -> Self {
+        let state = State::Waiting(Box::pin(async move {
+            let permit = errand.acquire().await?;
+            let picked = match errand.pick(&[], errand.method.route().now()) {
+                Ok(picked) => picked,
+                Err(why) => errand.pick_later(&[], why).await?,
+            };
+            Ok((Sent::new(errand, picked, request, None, History::default()), permit))
         }));
         Self { state, record: Some(record) }
     }
@@ -129,7 +146,12 @@ where
                     Next::Again(waiting) => State::Waiting(waiting),
                 },
                 State::Waiting(waiting) => match ready!(waiting.as_mut().poll(cx)) {
-                    Ok(sent) => State::Sent(sent),
+                    Ok((sent, permit)) => {
+                        if let (Some(permit), Some(record)) = (permit, &mut this.record) {
+                            record.hold(permit);
+                        }
+                        State::Sent(sent)
+                    }
                     Err(status) => State::Failed(Some(status)),
                 },
                 State::Hedged(hedged) => break ready!(hedged.as_mut().poll(cx)),
@@ -273,7 +295,7 @@ where
                 plugin = %errand.method.route().plugin(), instance = %picked.call.endpoint().name(),
                 retries = history.retries(), "tries again: {status}"
             );
-            Ok(Self::new(errand, picked, request, deadline, history))
+            Ok((Self::new(errand, picked, request, deadline, history), None))
         })))
     }
 }

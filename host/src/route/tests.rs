@@ -1,5 +1,6 @@
 //! Calls through a whole route, over real sockets, to peers that speak bare HTTP/2.
 
+mod admission;
 mod flow;
 mod hedge;
 mod probe;

@@ -7,9 +7,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::errand::Errand;
 use super::plugin_route::{Picked, Readiness};
+use super::stats::Event;
 use super::unpicked::Unpicked;
 use super::{Endpoint, Route, RouteError};
 use crate::resilience::clock::Moment;
+use crate::resilience::limiter::Permit;
 
 /// Calls that wait for an endpoint of one plugin (linkerd's queue). Each costs a few hundred bytes beside its request.
 pub(super) const MAX_WAITING: usize = 10_000;
@@ -79,6 +81,17 @@ impl<B> Errand<B> {
                 Err(again) => why = again,
             }
         }
+    }
+
+    /// Waits for a place among the calls that may be in flight; `None` when any number may.
+    pub(super) async fn acquire(&self) -> Result<Option<Permit>, RouteError> {
+        let route = self.method.route();
+        let Some(limit) = route.limit() else { return Ok(None) };
+        limit.limiter().acquire(self.deadline).await.map(Some).map_err(|shed| {
+            self.method.stats().count(Event::Shed);
+            let queue_timeout = route.policy().concurrency.queue_timeout;
+            RouteError::shed(route.plugin(), limit.limiter(), shed, queue_timeout)
+        })
     }
 
     async fn until_ready(&self, error: RouteError) -> Result<(), RouteError> {
