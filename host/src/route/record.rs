@@ -16,16 +16,28 @@ pub(super) struct Record {
     is_over: bool,
     /// Its place among the calls that may be in flight.
     permit: Option<Permit>,
+    /// Of the call in whose place this one is made: it ends with it.
+    origin: Option<Box<Self>>,
 }
 
 impl Record {
     pub(super) fn new(method: Arc<Method>, began: Moment) -> Self {
-        Self { method, began, is_over: false, permit: None }
+        Self { method, began, is_over: false, permit: None, origin: None }
     }
 
     /// It holds a place until it ends.
     pub(super) fn hold(&mut self, permit: Permit) {
         self.permit = Some(permit);
+    }
+
+    /// It needs no place any more, though it has not ended.
+    pub(super) fn release(&mut self) {
+        self.permit = None;
+    }
+
+    /// This call is made in place of another one, which ends as this one does.
+    pub(super) fn in_place_of(&mut self, origin: Self) {
+        self.origin = Some(Box::new(origin));
     }
 
     /// Counts it.
@@ -43,6 +55,10 @@ impl Record {
         if !std::mem::replace(&mut self.is_over, true) {
             self.method.stats().record(code, now.since(self.began));
             self.permit = None;
+            if let Some(origin) = self.origin.take() {
+                // Another plugin's, with a clock of its own.
+                origin.end_now(code);
+            }
         }
     }
 }

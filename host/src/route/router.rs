@@ -154,11 +154,28 @@ impl Router {
                 Err(RouteError::unknown_service(service, closest(service, known)))
             }
             (several, None) => {
+                if let Some(plugin) = preferred(several, described) {
+                    return self.find(path, Some(plugin.as_str()));
+                }
                 let plugins = several.iter().map(|method| method.route().plugin());
                 Err(RouteError::ambiguous(service, plugins))
             }
         }
     }
+}
+
+/// The one of several plugins with a service that calls are for when they name none: the others are only there to answer in its
+/// place (`fallback.plugin`). `None` when that leaves several.
+fn preferred<'a>(providers: &'a [Arc<Method>], described: &[Arc<Method>]) -> Option<&'a PluginName> {
+    let said = providers.iter().chain(described).filter_map(|method| {
+        let substitute = method.policy().fallback.plugin.as_ref()?;
+        (substitute != method.route().plugin()).then_some(substitute)
+    });
+    let substitutes: Vec<_> = said.collect();
+    let mut firsts =
+        providers.iter().map(|method| method.route().plugin()).filter(|plugin| !substitutes.contains(plugin));
+    let first = firsts.next()?;
+    firsts.next().is_none().then_some(first)
 }
 
 /// `package.Service` of `/package.Service/Method`.
@@ -199,7 +216,7 @@ impl Service {
         let (before_any, mut known) = before.map(|before| (before.any, before.methods)).unzip();
         let known = known.get_or_insert_default();
         if infos.is_empty() {
-            infos = known.iter().filter_map(|method| method.info().cloned()).collect();
+            infos = known.iter().filter_map(|method| as_before(route, &name, method)).collect();
         }
         let mut same = |info: &MethodInfo| {
             let is_same =
@@ -214,6 +231,16 @@ impl Service {
         let methods = infos.into_iter().map(method).collect();
         (name, Self { any, methods })
     }
+}
+
+/// What was known of a method, but for the fixed answer when the policy says another one by now.
+fn as_before(route: &Route, service: &str, method: &Method) -> Option<MethodInfo> {
+    let mut info = method.info().cloned()?;
+    if info.answer.is_some() {
+        let policy = route.policies().of(service, Some(&info.name), info.idempotency);
+        info.answer = info.answer.filter(|_| policy.fallback.answer == method.policy().fallback.answer);
+    }
+    Some(info)
 }
 
 #[cfg(test)]
@@ -231,6 +258,7 @@ mod tests {
             name: (*name).to_owned(),
             idempotency: Some(Idempotency::Idempotent),
             streams: false,
+            answer: None,
         };
         ServiceInfo { name: "a.B".to_owned(), methods: names.iter().map(method).collect() }
     }
