@@ -9,6 +9,7 @@
 //! - `calls`: what the gateway forwards
 //! - `callbacks`: plugins that call plugins and the host
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
+//! - `fallback`: what callers get when no instance of a plugin is there
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -26,6 +27,7 @@ mod balance;
 mod callbacks;
 mod calls;
 mod embedded;
+mod fallback;
 mod grpcurl;
 mod health;
 mod http2;
