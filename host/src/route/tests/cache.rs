@@ -201,6 +201,16 @@ async fn nobody_gets_the_answer_of_another() {
 }
 
 #[tokio::test]
+async fn those_who_pin_an_instance_want_its_answer_and_no_other() {
+    let cached = Cached::plain().await;
+    let pin = [("plugmesh-instance", "demo-0")];
+    assert!(cached.call(message(1), &pin).await.is_ok());
+    cached.turn(TRAILERS_ONLY);
+    assert_eq!(cached.call(message(1), &pin).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!((cached.counted(), cached.method().route().cache().used()), ((0, 0), (0, 0)));
+}
+
+#[tokio::test]
 async fn only_unary_methods_without_side_effects_are_kept() {
     let cases: [(&str, fn(&mut PolicySaid), fn(&mut MethodInfo)); 4] = [
         ("idempotent", |_| {}, |info| info.idempotency = Some(Idempotency::Idempotent)),

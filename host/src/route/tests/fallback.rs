@@ -151,15 +151,22 @@ async fn it_gets_the_whole_call_after_an_attempt_that_nobody_looked_at() {
 
 #[tokio::test]
 async fn an_instance_that_fails_is_an_answer() {
-    let fails = |_: Request<RecvStream>, mut reply: SendResponse<Bytes>| async move {
-        let mut head = head();
-        head.headers_mut().insert("grpc-status", (Code::Unavailable as i32).into());
-        reply.send_response(head, true).unwrap();
-    };
-    let mesh = Mesh::new(fails, |_| {}).await;
-    let status = status(mesh.call(vec![message(1)]).await).await;
-    assert_eq!((status.code(), mesh.lite.calls()), (Code::Unavailable, 0));
-    assert_eq!(mesh.codes("demo"), [(Code::Unavailable, 1)]);
+    for resets in [false, true] {
+        let fails = move |request: Request<RecvStream>, mut reply: SendResponse<Bytes>| async move {
+            read(request.into_body()).await.unwrap();
+            let mut head = head();
+            head.headers_mut().insert("grpc-status", (Code::Unavailable as i32).into());
+            match resets {
+                true => reply.send_reset(Reason::ENHANCE_YOUR_CALM),
+                false => drop(reply.send_response(head, true).unwrap()),
+            }
+        };
+        let mesh = Mesh::new(fails, |_| {}).await;
+        let status = status(mesh.call(vec![message(1)]).await).await;
+        let code = if resets { Code::ResourceExhausted } else { Code::Unavailable };
+        assert_eq!((status.code(), mesh.lite.calls()), (code, 0), "{status}");
+        assert_eq!(mesh.codes("demo"), [(code, 1)]);
+    }
 }
 
 #[tokio::test]
@@ -218,6 +225,9 @@ async fn a_call_whose_connection_is_gone_goes_to_the_fallback() {
     mesh.server.abort();
     let Lane::Http2(pool) = mesh.demo.lane() else { unreachable!() };
     tokio::time::timeout(PATIENCE, pool.lost()).await.unwrap();
+    let mut pinned = request(body(vec![message(1)], false));
+    pinned.headers_mut().insert("plugmesh-instance", "demo-0".parse().unwrap());
+    assert_eq!(status(call(&mesh.router, pinned).await).await.code(), Code::Unavailable);
     let (headers, ..) = whole(mesh.call(vec![message(1)]).await.unwrap()).await;
     assert_eq!(headers["plugmesh-fallback"], "lite");
 }
