@@ -91,3 +91,65 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
         self.read.is_none() && self.rest.is_end_stream()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt, StreamExt, stream};
+    use http_body_util::StreamBody;
+    use tonic::Status;
+
+    use super::*;
+    use crate::route::replay::ReplayMemory;
+
+    /// Frames of a byte each, and then nothing, not even an end.
+    fn endless(frames: usize) -> impl Body<Data = Bytes, Error = Status> + Send + Unpin + 'static {
+        let frames = stream::iter((0..frames).map(|_| Ok(Frame::data(Bytes::from_static(b"x")))));
+        StreamBody::new(frames.chain(stream::pending()))
+    }
+
+    async fn bytes(body: tonic::body::Body, count: usize) -> usize {
+        let mut body = body;
+        let mut all = 0;
+        while all < count {
+            all += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_handed_on_at_once_and_whole() {
+        let memory = Arc::new(ReplayMemory::default());
+        let mut held = Held::new(memory.clone());
+        let collected =
+            collect(endless(200), 100, &mut held).now_or_never().expect("it waits for no end").unwrap();
+        assert!(matches!(&collected, Collected::Part(read, _) if read.len() == 101));
+        assert_eq!(memory.used(), 100);
+        assert_eq!(bytes(collected.into_body(), 200).await, 200);
+        drop(held);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_fits_is_read_to_its_end() {
+        let mut held = Held::new(Arc::default());
+        assert!(collect(endless(100), 100, &mut held).now_or_never().is_none(), "it waits for the end");
+        let collected = collect(Full::new(Bytes::from_static(b"abc")), 3, &mut held).await.unwrap();
+        assert!(matches!(&collected, Collected::Whole(all, None) if all == "abc"));
+        let again = collected.into_body();
+        assert!(!again.is_end_stream());
+        assert_eq!(again.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn trailers_go_along() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x", "1".parse().unwrap());
+        let body = |trailers| Full::new(Bytes::new()).with_trailers(async { Some(Ok(trailers)) });
+        let mut held = Held::new(Arc::default());
+        let collected = collect(Box::pin(body(trailers)), 3, &mut held).await.unwrap();
+        let again = collected.into_body().collect().await.unwrap();
+        assert_eq!(again.trailers().unwrap()["x"], "1");
+    }
+}

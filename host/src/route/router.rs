@@ -292,4 +292,32 @@ mod tests {
         assert!(router.find("/a.B/C", Some("demo")).unwrap().is_idempotent());
         assert!(!router.find("/a.B/C", Some("other")).unwrap().is_idempotent());
     }
+
+    #[test]
+    fn a_plugin_that_stands_in_for_another_is_no_choice_unless_named() {
+        let with = |plugin: &str, substitute: Option<&str>| {
+            let mut said = crate::config::PolicySaid::default();
+            said.fallback.plugin = substitute.map(|name| Some(name.parse().unwrap()));
+            let policies = crate::config::Policies::default().with(crate::config::SetBy::Host, said);
+            Route::new(plugin.parse().unwrap(), RouteSettings { policies, ..RouteSettings::default() })
+        };
+        let router = Router::new();
+        router.insert(with("demo", Some("lite")), [described(&["C"])]);
+        router.insert(with("lite", None), [described(&["C", "D"])]);
+        let found =
+            |path, plugin| router.find(path, plugin).map(|method| method.route().plugin().to_string());
+        for path in ["/a.B/C", "/a.B/D", "/a.B/E"] {
+            assert_eq!(found(path, None).unwrap(), "demo");
+            assert_eq!(found(path, Some("lite")).unwrap(), "lite");
+        }
+        router.insert(with("third", Some("lite")), [described(&["C"])]);
+        assert_eq!(found("/a.B/C", None).unwrap_err().code(), tonic::Code::FailedPrecondition);
+        router.remove(&"third".parse().unwrap());
+        router.insert(with("lite", Some("demo")), [described(&["C"])]);
+        assert_eq!(
+            found("/a.B/C", None).unwrap_err().code(),
+            tonic::Code::FailedPrecondition,
+            "no first one"
+        );
+    }
 }

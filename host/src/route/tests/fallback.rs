@@ -232,6 +232,15 @@ async fn a_call_whose_connection_is_gone_goes_to_the_fallback() {
     assert_eq!(headers["plugmesh-fallback"], "lite");
 }
 
+#[tokio::test]
+async fn no_plugin_stands_in_for_itself() {
+    let mesh = Mesh::new(echo, |said| said.fallback.plugin = Some(Some(name()))).await;
+    let method = mesh.router.find(METHOD, Some("demo")).unwrap();
+    assert!(method.rescue().is_none());
+    let error = mesh.router.find(METHOD, None).unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition, "both are equals");
+}
+
 /// A router of `demo` with a fixed answer for `Call`, and no instance.
 fn fixed(answer: &'static [u8]) -> (Router, Arc<Method>) {
     let mut said = PolicySaid::default();
