@@ -17,6 +17,7 @@ use super::record::Record;
 pub struct CallBody(Kind);
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are live, and a box for each would cost every call")]
 enum Kind {
     /// As an instance sends it.
     Live(LiveBody),
