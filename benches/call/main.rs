@@ -23,6 +23,9 @@ use plugmesh_benches::args::{Args, Parsed};
 use plugmesh_benches::cell::{Cell, Results};
 use plugmesh_benches::{BoxError, process, report};
 
+/// Rounds, unless somebody says how many.
+const ROUNDS: usize = 5;
+
 fn main() -> ExitCode {
     let result = match process::enter::<role::Role>() {
         Ok(Some(role)) => role.run().map(|()| ExitCode::SUCCESS),
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("call: {}", chain(&*error));
+        eprintln!("call: {}", plugmesh_benches::chain(&*error));
         ExitCode::FAILURE
     })
 }
@@ -52,7 +55,10 @@ fn benchmark() -> Result<ExitCode, BoxError> {
         cells.iter().for_each(|cell| println!("{}", cell.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let rounds = if args.quick { 1 } else { args.rounds };
+    if let Some(seed) = args.seed {
+        fastrand::seed(seed);
+    }
+    let rounds = if args.quick { 1 } else { args.rounds.unwrap_or(ROUNDS) };
     let results = Results::measure(&cells, rounds, args.span());
     if args.json {
         report::print_json(&cells, &results);
@@ -63,10 +69,4 @@ fn benchmark() -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::from(report::print_targets(&targets, &results)));
     }
     Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

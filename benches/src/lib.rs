@@ -7,6 +7,9 @@
 //! - [`allocator`]: the allocator of a process, chosen when it is started.
 //! - [`usage`]: CPU time and memory of processes.
 //! - [`load`]: the closed loop of calls, counted and checked.
+//! - [`open_loop`]: calls that arrive on a schedule, whatever becomes of those before.
+//! - [`journal`]: what was executed, on record whatever happens to the process.
+//! - [`judgement`]: what a disturbance did to the calls.
 //! - [`histogram`], [`stats`]: latencies within a cell, figures over the rounds.
 //! - [`target`]: what must be reached.
 //! - [`report`]: tables and JSON.
@@ -19,7 +22,10 @@ pub mod allocator;
 pub mod args;
 pub mod cell;
 pub mod histogram;
+pub mod journal;
+pub mod judgement;
 pub mod load;
+pub mod open_loop;
 pub mod peers;
 pub mod process;
 pub mod report;
@@ -37,5 +43,20 @@ pub mod echo {
 /// Its descriptors, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.binpb"));
 
+/// The service that is called while something goes wrong.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated")]
+pub mod chaos {
+    tonic::include_proto!("plugmesh.chaos.v1");
+}
+
+/// Its descriptors, which tell which of its methods are idempotent.
+pub const CHAOS_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chaos.binpb"));
+
 /// Why a cell has no figure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// The error with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -17,8 +17,10 @@ pub struct Target {
 /// Where a figure comes from.
 #[derive(Clone, Debug)]
 pub enum Figure {
-    /// A metric of a cell itself.
+    /// A metric of a cell itself: the median over the rounds.
     Of(String, Metric),
+    /// A metric of a cell itself: the largest of all rounds, for what must never happen.
+    Worst(String, Metric),
     /// The median, over the rounds, of the ratio of one cell's metric to another's.
     Ratio {
         /// The cell.
@@ -63,7 +65,7 @@ impl Target {
     /// Names of the cells that it needs.
     pub fn cells(&self) -> Vec<&str> {
         match &self.figure {
-            Figure::Of(cell, _) => vec![cell],
+            Figure::Of(cell, _) | Figure::Worst(cell, _) => vec![cell],
             Figure::Ratio { cell, reference, .. } => vec![cell, reference],
         }
     }
@@ -71,17 +73,23 @@ impl Target {
     /// Compares what was measured with the bound.
     pub fn judge(&self, results: &Results) -> Verdict {
         let spread = match &self.figure {
-            Figure::Of(cell, metric) => {
+            Figure::Of(cell, metric) | Figure::Worst(cell, metric) => {
                 Spread::of(results.figures(cell, *metric).into_iter().flatten().collect())
             }
             Figure::Ratio { cell, reference, metric } => {
                 Spread::of_ratios(&results.figures(cell, *metric), &results.figures(reference, *metric))
             }
         };
-        match spread {
-            None => Verdict::Unmeasured,
-            Some(spread) if self.bound.holds(spread.median) => Verdict::Reached(spread),
-            Some(spread) => Verdict::Short(spread),
+        let Some(spread) = spread else {
+            return Verdict::Unmeasured;
+        };
+        let figure = match &self.figure {
+            Figure::Worst(..) => spread.max,
+            Figure::Of(..) | Figure::Ratio { .. } => spread.median,
+        };
+        match self.bound.holds(figure) {
+            true => Verdict::Reached(spread),
+            false => Verdict::Short(spread),
         }
     }
 }
