@@ -42,9 +42,17 @@ pub(crate) fn print(results: &Results) {
             let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2} x", ratio.median));
             println!("{:12}{}  {ratio:>8}", scenario.as_str(), figures.concat());
         }
+        let calm = name(Scenario::Undisturbed, contestant.name);
+        if let Some(busy) = median(&calm, Metric::Busy, results) {
+            println!("{:12}{:.0} % of all CPUs, undisturbed", "", busy * 100.0);
+        }
         println!();
     }
     print_missing(results);
+}
+
+fn median(cell: &str, metric: Metric, results: &Results) -> Option<f64> {
+    Some(Spread::of(results.figures(cell, metric).into_iter().flatten().collect())?.median)
 }
 
 fn figure(scenario: Scenario, cell: &str, metric: Metric, results: &Results) -> String {

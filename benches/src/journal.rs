@@ -129,7 +129,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<(Incarnation, Vec<Record>)>, BoxErr
 
 fn parse(bytes: &[u8]) -> Option<Vec<Record>> {
     let (records, rest) = bytes.as_chunks::<RECORD>();
-    rest.is_empty().then(|| records.iter().map(|record| parse_record(record)).collect()).flatten()
+    rest.is_empty().then(|| records.iter().map(parse_record).collect()).flatten()
 }
 
 fn parse_record(record: &[u8; RECORD]) -> Option<Record> {
