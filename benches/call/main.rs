@@ -19,33 +19,18 @@ mod targets;
 
 use std::process::ExitCode;
 
-use plugmesh_benches::args::{Args, Parsed};
+use plugmesh_benches::args::Args;
 use plugmesh_benches::cell::{Cell, Results};
-use plugmesh_benches::{BoxError, process, report};
+use plugmesh_benches::{BoxError, report, subject};
 
 /// Rounds, unless somebody says how many.
 const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
-    let result = match process::enter::<role::Role>() {
-        Ok(Some(role)) => role.run().map(|()| ExitCode::SUCCESS),
-        Ok(None) => benchmark(),
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("call: {}", plugmesh_benches::chain(&*error));
-        ExitCode::FAILURE
-    })
+    subject::main("call", role::Role::run, benchmark)
 }
 
-fn benchmark() -> Result<ExitCode, BoxError> {
-    let args = match Args::parse("call", std::env::args().skip(1))? {
-        Parsed::Run(args) => args,
-        Parsed::Say(text) => {
-            println!("{text}");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
+fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let targets = targets::targets();
     let needed = |cell: &Cell| !args.check || targets.iter().any(|t| t.cells().contains(&cell.name.as_str()));
     let smoke = |cell: &Cell| !args.quick || !args.only.is_empty() || cells::is_smoke(&cell.name);

@@ -18,32 +18,17 @@ mod targets;
 
 use std::process::ExitCode;
 
-use plugmesh_benches::args::{Args, Parsed};
+use plugmesh_benches::args::Args;
 use plugmesh_benches::cell::{Cell, Results};
-use plugmesh_benches::{BoxError, chain, process, report};
+use plugmesh_benches::{BoxError, report, subject};
 
 use crate::plan::{Plan, SEED};
 
 fn main() -> ExitCode {
-    let result = match process::enter::<role::Role>() {
-        Ok(Some(role)) => role.run().map(|()| ExitCode::SUCCESS),
-        Ok(None) => benchmark(),
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("chaos: {}", chain(&*error));
-        ExitCode::FAILURE
-    })
+    subject::main("chaos", role::Role::run, benchmark)
 }
 
-fn benchmark() -> Result<ExitCode, BoxError> {
-    let args = match Args::parse("chaos", std::env::args().skip(1))? {
-        Parsed::Run(args) => args,
-        Parsed::Say(text) => {
-            println!("{text}");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
+fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let plan = Plan::new(args.seed.unwrap_or(SEED), args.quick);
     let targets = targets::targets();
     let needed = |cell: &Cell| !args.check || targets.iter().any(|t| t.cells().contains(&cell.name.as_str()));

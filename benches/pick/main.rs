@@ -9,11 +9,11 @@ mod picks;
 use std::process::ExitCode;
 
 use plugmesh_benches::allocator::Allocator;
-use plugmesh_benches::args::{Args, Parsed};
+use plugmesh_benches::args::Args;
 use plugmesh_benches::cell::{Cell, Metric, Results};
 use plugmesh_benches::process::{Cpus, Process};
 use plugmesh_benches::target::{Bound, Figure, Target};
-use plugmesh_benches::{BoxError, chain, process, report};
+use plugmesh_benches::{BoxError, report, subject};
 use plugmesh_host::route::Policy;
 
 /// Rounds, unless somebody says how many.
@@ -26,25 +26,10 @@ const POLICIES: [&str; 6] =
 const ENDPOINTS: [u32; 4] = [1, 10, 100, 1000];
 
 fn main() -> ExitCode {
-    let result = match process::enter::<picks::Spec>() {
-        Ok(Some(spec)) => picks::run(&spec).map(|()| ExitCode::SUCCESS),
-        Ok(None) => benchmark(),
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("pick: {}", chain(&*error));
-        ExitCode::FAILURE
-    })
+    subject::main("pick", |spec: picks::Spec| picks::run(&spec), benchmark)
 }
 
-fn benchmark() -> Result<ExitCode, BoxError> {
-    let args = match Args::parse("pick", std::env::args().skip(1))? {
-        Parsed::Run(args) => args,
-        Parsed::Say(text) => {
-            println!("{text}");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
+fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let mut cells = cells();
     cells.retain(|cell| args.wants(&cell.name));
     if args.list {

@@ -1,8 +1,8 @@
-//! What the benchmarks share. A subject (the folder `call`, and its neighbours to come) says which cells it
+//! What the benchmarks share. A subject (the folders `call`, `chaos` and `pick`) says which cells it
 //! has and what they must reach; everything else is here.
 //!
 //! - [`cell`]: a cell, what it measures, and the rounds that run all cells interleaved.
-//! - [`args`]: the command line of every subject.
+//! - [`subject`], [`args`]: the `main` of every subject, and its command line.
 //! - [`process`]: the processes of a cell: this executable once more in another role, or a peer.
 //! - [`allocator`]: the allocator of a process, chosen when it is started.
 //! - [`usage`]: CPU time and memory of processes.
@@ -30,6 +30,7 @@ pub mod peers;
 pub mod process;
 pub mod report;
 pub mod stats;
+pub mod subject;
 pub mod target;
 pub mod tls;
 pub mod usage;
@@ -54,9 +55,3 @@ pub const CHAOS_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/c
 
 /// Why a cell has no figure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
-
-/// The error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
