@@ -25,6 +25,9 @@ const READERS: u32 = 12;
 /// How long a call may outlast its deadline before it is given up here: what should have ended it has failed.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long a call before the schedule may take: instances have only just started.
+const START: Duration = Duration::from_secs(10);
+
 /// How long all may take beyond the schedule. A client that hangs ends itself, and the benchmark notices.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -91,7 +94,7 @@ where
     <T::ResponseBody as Body>::Error: Into<StdError> + Send,
     T::Future: Send,
 {
-    warm(client.clone(), spec.plan.deadline).await?;
+    warm(client.clone()).await?;
     let readers = spec.slow_readers.then(|| tokio::spawn(stand_still(client.clone(), spec.plan)));
     let deadline = spec.plan.deadline;
     let losses = Arc::new(Mutex::new(BTreeMap::new()));
@@ -139,7 +142,7 @@ where
 }
 
 /// Waits until the way to the instances is open: how long that takes is measured elsewhere.
-async fn warm<T>(client: ChaosServiceClient<T>, deadline: Duration) -> Result<(), BoxError>
+async fn warm<T>(client: ChaosServiceClient<T>) -> Result<(), BoxError>
 where
     T: GrpcService<tonic::body::Body> + Clone,
     T::Error: Into<StdError>,
@@ -148,7 +151,7 @@ where
 {
     // Enough that each instance has had some. Their ids are beyond those of the schedule.
     for id in 0..30 {
-        call(client.clone(), WARM_UP + id, deadline).await?;
+        call(client.clone(), WARM_UP + id, START).await?;
     }
     Ok(())
 }

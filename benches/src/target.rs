@@ -93,3 +93,33 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::*;
+    use crate::args::Span;
+    use crate::cell::{Cell, Sample};
+
+    #[test]
+    fn what_must_never_happen_is_judged_by_the_worst_round() {
+        let rounds = Counter::new(0.0);
+        let cell = Cell {
+            name: "cell".to_owned(),
+            reference: None,
+            run: Box::new(move |_| {
+                Ok(Sample::from([(Metric::LostIdempotent, rounds.replace(rounds.get() + 1.0))]))
+            }),
+        };
+        let span = Span { warm_up: Default::default(), measured: Default::default() };
+        let results = Results::measure(&[cell], 3, span);
+        let target = |figure, bound| Target { what: String::new(), figure, bound: Bound::AtMost(bound) };
+        let of = |figure: fn(String, Metric) -> Figure| figure("cell".to_owned(), Metric::LostIdempotent);
+        assert!(matches!(target(of(Figure::Of), 1.0).judge(&results), Verdict::Reached(_)));
+        assert!(matches!(target(of(Figure::Worst), 1.0).judge(&results), Verdict::Short(_)));
+        assert!(matches!(target(of(Figure::Worst), 2.0).judge(&results), Verdict::Reached(_)));
+        let other = Figure::Worst("other".to_owned(), Metric::LostIdempotent);
+        assert_eq!(target(other, 2.0).judge(&results), Verdict::Unmeasured);
+    }
+}
