@@ -29,6 +29,7 @@ mod manifest;
 mod needs;
 mod options;
 mod plugin;
+mod policy;
 pub mod schema;
 mod search;
 mod secret;
@@ -51,8 +52,14 @@ pub use host::{
 pub use json::JsonConfig;
 pub use manifest::Manifest;
 pub use needs::{find_program, missing_tools};
-pub use options::{Balance, InstanceCount, PluginOptions, Requirement, Transport};
+pub use options::{InstanceCount, PluginOptions, Requirement, Transport};
 pub use plugin::{PluginConfig, ProcessConfig, RemoteConfig, Source};
+pub use policy::{
+    Balance, Balancing, BalancingSaid, Cache, CacheSaid, CircuitBreaker, CircuitBreakerSaid, Concurrency,
+    ConcurrencySaid, Connection, ConnectionSaid, Fallback, FallbackSaid, Hedging, HedgingDelay, HedgingSaid,
+    Idempotency, InvalidTarget, Locality, Member, Panic, Policies, Policy, PolicySaid, PolicyTarget,
+    RateLimit, RateLimitSaid, Retry, RetrySaid, SetBy, Setting, Which,
+};
 pub(crate) use search::is_skipped;
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
 pub use secret::Secret;

@@ -306,17 +306,18 @@ impl AdminService for Service {
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let pb::ExplainRequest { service, plugin, .. } = request.into_inner();
+        let pb::ExplainRequest { service, method, plugin } = request.into_inner();
+        let path = format!("/{service}/{}", if method.is_empty() { "*" } else { &method });
         let chosen = Some(plugin.as_str()).filter(|plugin| !plugin.is_empty());
-        let route = match self.shared.mesh.router().find(&service, chosen) {
-            Ok(route) => route,
+        let method = match self.shared.mesh.router().find(&path, chosen) {
+            Ok(method) => method,
             Err(error) => {
                 let code = code_name(error.code());
                 let summary = format!("the call would fail with {code}: {error}");
                 return Ok(Response::new(pb::ExplainResponse { summary, ..pb::ExplainResponse::default() }));
             }
         };
-        let name = route.plugin().clone();
+        let name = method.route().plugin().clone();
         let status = self.status(name.as_str())?;
         let candidates: Vec<_> = status
             .instances
@@ -339,10 +340,10 @@ impl AdminService for Service {
             1 => format!("the call would go to the one ready instance of {name}"),
             several => format!(
                 "the call would go to one of {several} ready instances of {name}, by {}",
-                route.policy()
+                method.policy().balance.policy
             ),
         };
-        let policy = route.policy().to_string();
+        let policy = method.policy().balance.policy.to_string();
         Ok(Response::new(pb::ExplainResponse { plugin: name.to_string(), policy, summary, candidates }))
     }
 

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::decode::{self, Decoder, Section, choice, duration, list, parsed, path, size, text};
 use super::defaults::{DRAIN_TIMEOUT, HOST_NAME, MAX_ENTRIES, MAX_MESSAGE_SIZE, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::{ConfigError, quote};
+use super::policy::{self, PolicySaid};
 use super::size::ByteSize;
 use super::yaml::Node;
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -34,6 +35,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Largest message of a call to a plugin that says nothing else.
     pub max_message_size: ByteSize,
+    /// How calls to plugins that say nothing else are treated.
+    pub policy: PolicySaid,
     /// Trust domain of the certificates that it issues.
     pub trust_domain: TrustDomain,
     /// What it logs.
@@ -87,6 +90,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             drain_timeout: DRAIN_TIMEOUT,
             max_message_size: MAX_MESSAGE_SIZE,
+            policy: PolicySaid::default(),
             trust_domain: TrustDomain::default(),
             log: LogConfig::default(),
             plugins: PluginsConfig::default(),
@@ -123,6 +127,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let admin = section.optional(d, "admin", admin);
     let drain_timeout = section.optional(d, "drain_timeout", |d, node| duration(d, node, &TIMEOUTS));
     let max_message_size = section.optional(d, "max_message_size", |d, node| size(d, node, &MESSAGE_SIZES));
+    let policy = policy::read_plugin(d, &mut section);
     let trust_domain = section.optional(d, "trust_domain", parsed);
     let log = section.optional(d, "log", log);
     let plugins = section.optional(d, "plugins", plugins::plugins);
@@ -135,6 +140,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         admin: admin.unwrap_or_default(),
         drain_timeout: drain_timeout.unwrap_or(defaults.drain_timeout),
         max_message_size: max_message_size.unwrap_or(defaults.max_message_size),
+        policy,
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         log: log.unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),

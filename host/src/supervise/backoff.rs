@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-/// The first pause.
-const INITIAL: Duration = Duration::from_millis(100);
-
-/// The longest pause: what a person who watches is willing to wait for the next try.
-const MAX: Duration = Duration::from_secs(30);
+use crate::resilience::backoff::Backoff as Pauses;
 
 /// Ready for this long, an instance counts as sound again.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// Share by which a pause may be longer or shorter, so that instances that fail together do not start
-/// together for ever (gRPC's connection back-off uses the same).
-const JITTER: f64 = 0.2;
+/// 100 ms doubled up to 30 s, give or take a fifth.
+const PAUSES: Pauses = Pauses {
+    initial: Duration::from_millis(100),
+    // What a person who watches is willing to wait for the next try.
+    max: Duration::from_secs(30),
+    multiplier: 2.0,
+    // Instances that fail together do not start together for ever (gRPC's connection back-off uses the same).
+    jitter: 0.2,
+};
 
-/// An exponential pause: 100 ms doubled up to 30 s, give or take a fifth.
+/// An exponential pause that knows how often the instance has failed.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -27,9 +29,8 @@ impl Backoff {
         if ready_for >= HEALTHY {
             self.failures = 0;
         }
-        let pause = INITIAL.saturating_mul(2u32.saturating_pow(self.failures)).min(MAX);
         self.failures = self.failures.saturating_add(1);
-        pause.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0))
+        PAUSES.delay(self.failures)
     }
 }
 
@@ -42,9 +43,9 @@ mod tests {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..40).map(|_| backoff.next(Duration::ZERO)).collect();
         for (n, pause) in pauses.iter().enumerate() {
-            let middle = INITIAL.saturating_mul(2u32.saturating_pow(n as u32)).min(MAX);
+            let middle = PAUSES.initial.saturating_mul(2u32.saturating_pow(n as u32)).min(PAUSES.max);
             assert!(*pause >= middle.mul_f64(0.8) && *pause <= middle.mul_f64(1.2), "{n}: {pause:?}");
         }
-        assert!(backoff.next(HEALTHY) <= INITIAL.mul_f64(1.2));
+        assert!(backoff.next(HEALTHY) <= PAUSES.initial.mul_f64(1.2));
     }
 }
