@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Contestant {
     /// Name of its column.
     pub(crate) name: &'static str,
+    /// Whether it takes part only when somebody asks for it, by `--only`.
+    pub(crate) is_optional: bool,
     pub(crate) kind: Kind,
 }
 
@@ -35,10 +37,16 @@ pub(crate) enum Runtime {
     MultiThread,
 }
 
-/// The policy of the mesh: what it has unless told otherwise.
+/// The policy of the mesh: what one writes who minds the tail. Methods are idempotent as their descriptors say.
 const MANIFEST: &str = "\
-balance: least_request
+balance:
+  policy: peak_ewma
+hedging:
+  delay: p95
 ";
+
+/// What the mesh does unless told otherwise.
+const NOTHING: &str = "";
 
 /// What the host itself is told.
 const HOST: &str = "\
@@ -50,10 +58,18 @@ impl Contestant {
     /// The name of the mesh's column.
     pub(crate) const MESH: &'static str = "mesh";
 
-    pub(crate) const ALL: [Self; 2] = [
-        Self { name: Self::MESH, kind: Kind::Mesh { manifest: MANIFEST, host: HOST } },
-        Self { name: "plain", kind: Kind::Plain },
+    pub(crate) const ALL: [Self; 3] = [
+        Self { name: Self::MESH, is_optional: false, kind: Kind::Mesh { manifest: MANIFEST, host: HOST } },
+        Self { name: "plain", is_optional: false, kind: Kind::Plain },
+        Self { name: "default-mesh", is_optional: true, kind: Kind::Mesh { manifest: NOTHING, host: HOST } },
     ];
+
+    /// Whether a cell is that of a contestant that must be asked for, and is not in `wanted`.
+    pub(crate) fn is_left_out(cell: &str, wanted: &[String]) -> bool {
+        let optional = Self::ALL.iter().filter(|contestant| contestant.is_optional);
+        let asked = |contestant: &Self| wanted.iter().any(|part| part.contains(contestant.name));
+        optional.filter(|contestant| cell.ends_with(contestant.name)).any(|contestant| !asked(contestant))
+    }
 
     pub(crate) fn runtime(self) -> Runtime {
         match self.kind {

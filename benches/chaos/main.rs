@@ -22,6 +22,7 @@ use plugmesh_benches::args::Args;
 use plugmesh_benches::cell::{Cell, Results};
 use plugmesh_benches::{BoxError, report, subject};
 
+use crate::contestant::Contestant;
 use crate::plan::{Plan, SEED};
 
 fn main() -> ExitCode {
@@ -33,7 +34,8 @@ fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let targets = targets::targets();
     let needed = |cell: &Cell| !args.check || targets.iter().any(|t| t.cells().contains(&cell.name.as_str()));
     let mut cells = cells::all(plan);
-    cells.retain(|cell| args.wants(&cell.name) && needed(cell));
+    let plays = |cell: &Cell| !Contestant::is_left_out(&cell.name, &args.only);
+    cells.retain(|cell| args.wants(&cell.name) && needed(cell) && plays(cell));
     if args.list {
         cells.iter().for_each(|cell| println!("{}", cell.name));
         return Ok(ExitCode::SUCCESS);

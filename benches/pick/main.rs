@@ -14,14 +14,9 @@ use plugmesh_benches::cell::{Cell, Metric, Results};
 use plugmesh_benches::process::{Cpus, Process};
 use plugmesh_benches::target::{Bound, Figure, Target};
 use plugmesh_benches::{BoxError, report, subject};
-use plugmesh_host::route::Policy;
 
 /// Rounds, unless somebody says how many.
 const ROUNDS: usize = 5;
-
-/// Every policy there may be; those that the host does not know are left out.
-const POLICIES: [&str; 6] =
-    ["round_robin", "random", "weighted_random", "least_request", "least_latency", "consistent_hash"];
 
 const ENDPOINTS: [u32; 4] = [1, 10, 100, 1000];
 
@@ -57,8 +52,9 @@ fn name(policy: &str, endpoints: u32, changing: bool) -> String {
     format!("pick/{policy}/{endpoints}/{changing}")
 }
 
-fn policies() -> impl Iterator<Item = &'static str> {
-    POLICIES.into_iter().filter(|policy| policy.parse::<Policy>().is_ok())
+/// Names of the policies.
+fn policies() -> impl Iterator<Item = String> {
+    picks::POLICIES.into_iter().map(|policy| policy.to_string())
 }
 
 fn cells() -> Vec<Cell> {
@@ -66,14 +62,18 @@ fn cells() -> Vec<Cell> {
     for policy in policies() {
         for changing in [false, true] {
             for endpoints in ENDPOINTS {
+                let spec = move |policy, span| picks::Spec { policy, endpoints, changing, span };
                 cells.push(Cell {
-                    name: name(policy, endpoints, changing),
-                    reference: Some(name(policy, 1, false)),
-                    run: Box::new(move |span| {
-                        let spec = picks::Spec { policy: policy.to_owned(), endpoints, changing, span };
-                        let mut process = Process::role(&spec, Cpus::All, Allocator::Mimalloc)?;
-                        let figures: Vec<(Metric, f64)> = process.json()?;
-                        Ok(figures.into_iter().collect())
+                    name: name(&policy, endpoints, changing),
+                    reference: Some(name(&policy, 1, false)),
+                    run: Box::new({
+                        let policy = policy.clone();
+                        move |span| {
+                            let spec = spec(policy.clone(), span);
+                            let mut process = Process::role(&spec, Cpus::All, Allocator::Mimalloc)?;
+                            let figures: Vec<(Metric, f64)> = process.json()?;
+                            Ok(figures.into_iter().collect())
+                        }
                     }),
                 });
             }
@@ -85,11 +85,11 @@ fn cells() -> Vec<Cell> {
 /// A choice among 1000 must not cost noticeably more than one among 10. The whole call is compared, since
 /// nothing less is public.
 fn targets() -> Vec<Target> {
-    let target = |policy: &str| Target {
+    let target = |policy: String| Target {
         what: format!("{policy}: a call with 1000 endpoints, of one with 10"),
         figure: Figure::Ratio {
-            cell: name(policy, 1000, false),
-            reference: name(policy, 10, false),
+            cell: name(&policy, 1000, false),
+            reference: name(&policy, 10, false),
             metric: Metric::Pick,
         },
         bound: Bound::AtMost(1.5),

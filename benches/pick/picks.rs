@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use plugmesh_benches::BoxError;
 use plugmesh_benches::args::Span;
 use plugmesh_benches::cell::Metric;
 use plugmesh_benches::histogram::Histogram;
+use plugmesh_host::config::{Balance, BalancingSaid, Policies, PolicySaid, SetBy};
 use plugmesh_host::name::{InstanceId, InstanceName, PluginName};
-use plugmesh_host::route::{Availability, Endpoint, Policy, Route, RouteSettings, Router};
+use plugmesh_host::route::{Availability, Endpoint, Route, RouteSettings, Router};
 use plugmesh_host::transport::{InProcess, Lane};
 use serde::{Deserialize, Serialize};
 use tonic::body::Body;
@@ -22,6 +23,22 @@ use crate::changes::Changes;
 
 /// Calls between two looks at the clock: a look takes as long as a choice.
 const BATCH: u32 = 16;
+
+/// Every policy there is.
+pub(crate) const POLICIES: [Balance; 6] = [
+    Balance::RoundRobin,
+    Balance::Random,
+    Balance::WeightedRandom,
+    Balance::LeastRequest,
+    Balance::PeakEwma,
+    Balance::ConsistentHash,
+];
+
+/// Metadata that decides, where the policy wants some.
+const HEADER: &str = "x-key";
+
+/// Different values of it.
+const KEYS: u32 = 10_000;
 
 const METHOD: &str = "/plugmesh.bench.v1.Nothing/Do";
 
@@ -37,8 +54,16 @@ pub(crate) struct Spec {
 /// Measures, and prints the figures.
 pub(crate) fn run(spec: &Spec) -> Result<(), BoxError> {
     let plugin: PluginName = "pick".parse()?;
-    let policy: Policy = spec.policy.parse()?;
-    let route = Route::new(plugin, RouteSettings { policy, ..RouteSettings::default() });
+    let policy =
+        POLICIES.into_iter().find(|policy| policy.to_string() == spec.policy).ok_or("no such policy")?;
+    let header = (policy == Balance::ConsistentHash).then_some(HEADER);
+    let balance = BalancingSaid {
+        policy: Some(policy),
+        hash_header: Some(header.map(str::to_owned)),
+        ..BalancingSaid::default()
+    };
+    let policies = Policies::default().with(SetBy::Plugin, PolicySaid { balance, ..PolicySaid::default() });
+    let route = Route::new(plugin, RouteSettings { policies, ..RouteSettings::default() });
     for ordinal in 0..spec.endpoints {
         add(&route, ordinal);
     }
@@ -46,7 +71,7 @@ pub(crate) fn run(spec: &Spec) -> Result<(), BoxError> {
     router.insert(route.clone(), ["plugmesh.bench.v1.Nothing".to_owned()]);
     let changes = spec.changing.then(|| Changes::start(route.clone())).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let figures = runtime.block_on(calls(&router, spec.span))?;
+    let figures = runtime.block_on(calls(&router, header, spec.span))?;
     if let Some(changes) = changes {
         changes.stop()?;
     }
@@ -58,20 +83,29 @@ pub(crate) fn run(spec: &Spec) -> Result<(), BoxError> {
 pub(crate) fn add(route: &Route, ordinal: u32) -> Arc<Endpoint> {
     let lane = Lane::InProcess(Arc::new(InProcess::default().with(Nothing)));
     let name = InstanceName::new(route.plugin().clone(), ordinal);
-    let endpoint = Endpoint::new(name, InstanceId::random(), 1, lane);
+    let endpoint = route.endpoint(name, InstanceId::random(), 1, lane);
     route.insert(endpoint.clone());
     route.set_availability(&endpoint, Availability::Ready);
     endpoint
 }
 
-async fn calls(router: &Router, span: Span) -> Result<[(Metric, f64); 2], BoxError> {
+async fn calls(
+    router: &Router,
+    header: Option<&'static str>,
+    span: Span,
+) -> Result<[(Metric, f64); 2], BoxError> {
     let mut channel = router.channel();
     let mut batches = Histogram::default();
     let (start, mut measured, mut count) = (Instant::now(), Duration::ZERO, 0u32);
     while measured < span.measured {
         let since = Instant::now();
         for _ in 0..BATCH {
-            channel.call(Request::post(METHOD).body(Body::empty())?).await?;
+            let mut request = Request::post(METHOD).body(Body::empty())?;
+            if let Some(header) = header {
+                let value = fastrand::u32(..KEYS);
+                request.headers_mut().insert(header, HeaderValue::from(value));
+            }
+            channel.call(request).await?;
         }
         if start.elapsed() > span.warm_up {
             let took = since.elapsed();
