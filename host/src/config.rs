@@ -60,7 +60,7 @@ pub use policy::{
     Idempotency, InvalidTarget, Locality, Member, Panic, Policies, Policy, PolicySaid, PolicyTarget,
     RateLimit, RateLimitSaid, Retry, RetrySaid, SetBy, Setting, Which,
 };
-pub(crate) use search::is_skipped;
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
+pub(crate) use search::{file_of, is_skipped};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};

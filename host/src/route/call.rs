@@ -72,6 +72,11 @@ impl Call {
             let now = counted.method.route().now();
             counted.is_answered = true;
             self.endpoint.answered(Verdict::Success, None, now.since(counted.began), now);
+            // A stream may have no end, so that it lasts has to prove the endpoint.
+            let transition = counted.probe.as_ref().and_then(|probe| probe.answered(now));
+            if transition.is_some() {
+                counted.method.route().breaker_changed(&self.endpoint, transition);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod flow;
 mod hedge;
+mod probe;
 mod reconnect;
 mod reserved;
 mod retry;

@@ -95,6 +95,9 @@ impl Runner {
                 return Err(StartFailure::new(error, last_lines()));
             }
         };
+        if let Some(version) = introduction.version.as_ref().or(self.config.version.as_ref()) {
+            endpoint.set_version(version.clone());
+        }
         self.route.insert(endpoint.clone());
         self.route.set_availability(&endpoint, Availability::Ready);
         announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
