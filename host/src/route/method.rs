@@ -98,6 +98,11 @@ impl Method {
         self.info.as_ref().map(|info| info.name.as_str()).unwrap_or_default()
     }
 
+    /// `/package.Service/Method`, as a call names it.
+    pub(super) fn path(&self) -> String {
+        format!("/{}/{}", self.service, self.name())
+    }
+
     /// What its descriptor says; `None` for the methods that are not known by name.
     pub fn info(&self) -> Option<&MethodInfo> {
         self.info.as_ref()
