@@ -23,12 +23,15 @@ pub mod defaults;
 pub mod dependency;
 mod fault;
 mod glob;
+mod health_check;
 mod host;
+mod instances;
 mod json;
 mod manifest;
 mod needs;
 mod options;
 mod plugin;
+mod restart;
 pub mod schema;
 mod search;
 mod secret;
@@ -44,15 +47,18 @@ pub use command::{BuildCommand, BuildConfig, CommandLine, Program};
 pub use context::{Context, Platform};
 pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
+pub use health_check::{HealthCheck, HealthCheckOptions};
 pub use host::{
     AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, PluginEntry,
     PluginsConfig, ServerTls, TcpConfig, TcpSecurity,
 };
+pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;
 pub use manifest::Manifest;
 pub use needs::{find_program, missing_tools};
-pub use options::{Balance, InstanceCount, PluginOptions, Requirement, Transport};
+pub use options::{Balance, PluginOptions, Requirement, Transport};
 pub use plugin::{PluginConfig, ProcessConfig, RemoteConfig, Source};
+pub use restart::{Restart, RestartOptions};
 pub(crate) use search::is_skipped;
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
 pub use secret::Secret;

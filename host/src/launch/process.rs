@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::exit::{Cause, Exit};
 use super::launcher::Threads;
+use super::os::proc;
 use super::output::Drain;
 use super::reaper::KillOnDrop;
 use crate::name::InstanceId;
@@ -52,6 +53,11 @@ impl Process {
         let Some(pid) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return false };
         let is_in = |group| getpgid(Some(pid)).is_ok_and(|of_pid| of_pid == group);
         self.inner.guard.leader.with_group(is_in).unwrap_or(false)
+    }
+
+    /// Whether it stands still, by SIGSTOP or a debugger.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.guard.leader.with_group(proc::is_stopped).unwrap_or(false)
     }
 
     /// How it ended, if it has.

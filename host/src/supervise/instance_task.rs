@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use self::runner::Runner;
 use super::Mesh;
@@ -36,6 +36,7 @@ pub(super) struct InstanceTask {
     stop: watch::Sender<Option<Duration>>,
     ended: watch::Receiver<bool>,
     published: Arc<AtomicBool>,
+    again: Arc<Notify>,
     task: tokio::task::AbortHandle,
 }
 
@@ -54,6 +55,7 @@ impl InstanceTask {
         let (stop, stopping) = watch::channel(None);
         let (alive, ended) = watch::channel(false);
         let published = Arc::new(AtomicBool::new(true));
+        let again = Arc::new(Notify::new());
         let mut runner = Runner {
             mesh: mesh.clone(),
             config,
@@ -63,13 +65,14 @@ impl InstanceTask {
             stopping,
             published: published.clone(),
             starts,
+            again: again.clone(),
             restarts: 0,
         };
         let task = mesh.spawn(async move {
             runner.run(first).await;
             alive.send_replace(true);
         });
-        Self { stop, ended, published, task }
+        Self { stop, ended, published, again, task }
     }
 
     /// Takes the instance off the board: another one of its name is on it now.
@@ -80,6 +83,11 @@ impl InstanceTask {
     /// Puts it back.
     pub(super) fn publish(&self) {
         self.published.store(true, Ordering::Release);
+    }
+
+    /// Starts the instance now if it waits to be started again, with a fresh budget of restarts.
+    pub(super) fn start_over(&self) {
+        self.again.notify_waiters();
     }
 
     /// Drains and stops the instance. Calls in flight may go on for `grace`.

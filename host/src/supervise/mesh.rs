@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::failure::StartError;
 use super::remote::Certificates;
+use super::pulse::{Beat, Listening, Pulse};
 use super::{Board, Callers, Plugin};
 use crate::identity::{Authority, HostCredentials};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
@@ -75,6 +76,7 @@ struct Shared {
     certificates: Certificates,
     epoch: AtomicU64,
     tasks: TaskTracker,
+    pulse: Pulse,
     /// Descriptors that are being learned.
     learning: watch::Sender<usize>,
     plugins: Mutex<BTreeMap<PluginName, Plugin>>,
@@ -112,6 +114,7 @@ impl Mesh {
             certificates: Certificates::default(),
             epoch: AtomicU64::new(now.as_millis() as u64),
             tasks: TaskTracker::new(),
+            pulse: Pulse::default(),
             learning: watch::Sender::new(0),
             plugins: Mutex::default(),
         }))
@@ -230,6 +233,15 @@ impl Mesh {
     pub(super) fn pool(&self, dialer: Dialer, max_connections: u32) -> Pool {
         let (runtime, tasks) = (self.0.options.runtimes.data.clone(), self.0.tasks.clone());
         Pool::new(dialer, max_connections as usize, Settings::default(), runtime, tasks)
+    }
+
+    /// Lets `listener` look at each beat of the mesh's clock.
+    pub(super) fn listen(&self, listener: Arc<dyn Beat>) -> Listening {
+        let (listening, beating) = self.0.pulse.listen(listener);
+        if let Some(beating) = beating {
+            self.spawn(beating);
+        }
+        listening
     }
 
     /// Runs a task of the mesh, beside the calls.

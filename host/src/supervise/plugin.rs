@@ -65,13 +65,15 @@ impl Plugin {
     }
 
     /// Builds it if need be, starts its instances, and returns when the first starts have gone well or wrong. It is
-    /// started when at least one of them went well; the others are tried again.
+    /// started when at least one of them went well; the others are tried again. Of one that runs, instances that
+    /// wait to be started again are started at once.
     ///
     /// # Errors
     /// No instance started; none is left running then.
     pub async fn start(&self) -> Result<(), LoadError> {
         let mut state = self.0.state.lock().await;
         if !state.tasks.is_empty() {
+            state.tasks.values().for_each(InstanceTask::start_over);
             return Ok(());
         }
         let config = state.config.clone();
@@ -143,6 +145,7 @@ impl Plugin {
         match first.await {
             Ok(Ok(())) => {
                 state.tasks.insert(ordinal, task);
+                self.0.mesh.board().update(&self.0.name, |status| status.wanted += 1);
                 Ok(())
             }
             failed => {
@@ -188,7 +191,11 @@ impl Plugin {
         route: &Arc<Route>,
     ) -> Result<BTreeMap<u32, InstanceTask>, LoadError> {
         let origins = self.prepare(config).await?;
-        self.stage(Stage::Running);
+        let wanted = origins.len() as u32;
+        self.0.mesh.board().update(&self.0.name, |status| {
+            status.stage = Stage::Running;
+            status.wanted = wanted;
+        });
         let (mut tasks, mut firsts) = (BTreeMap::new(), Vec::new());
         for (ordinal, origin) in (0..).zip(origins) {
             let (task, first) = self.spawn(config, route, ordinal, origin);

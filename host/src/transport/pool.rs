@@ -139,6 +139,14 @@ impl Pool {
         Some(connection)
     }
 
+    /// Responses that have begun and calls that wait for theirs, on the connections that there are.
+    pub fn answers_and_waiting(&self) -> (u64, usize) {
+        let connections = self.0.slots.iter().filter_map(|slot| slot.load_full());
+        connections.fold((0, 0), |(answers, waiting), connection| {
+            (answers + connection.answers(), waiting + connection.waiting())
+        })
+    }
+
     /// Why the last connection ended; `None` while one is open, and before the first.
     pub fn why_lost(&self) -> Option<Closed> {
         self.0.slots.iter().find_map(|slot| slot.load().as_ref()?.why_closed())

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugmesh::admin::v1::{InstanceKind, InstanceState};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 
 use super::Origin;
 use super::follow::End;
@@ -14,7 +15,7 @@ use crate::config::PluginConfig;
 use crate::name::InstanceName;
 use crate::route::Route;
 use crate::supervise::Mesh;
-use crate::supervise::backoff::Backoff;
+use crate::supervise::backoff::{Backoff, Retry};
 use crate::supervise::board::{Incarnation, InstanceStatus};
 use crate::supervise::failure::{StartError, StartFailure};
 
@@ -28,13 +29,15 @@ pub(super) struct Runner {
     pub(super) stopping: watch::Receiver<Option<Duration>>,
     pub(super) published: Arc<AtomicBool>,
     pub(super) starts: Arc<Semaphore>,
+    /// Ends a pause at once.
+    pub(super) again: Arc<Notify>,
     pub(super) restarts: u32,
 }
 
 impl Runner {
     pub(super) async fn run(&mut self, first: oneshot::Sender<Result<(), StartFailure>>) {
         let mut first = Some(first);
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.config.restart);
         loop {
             // What comes of the first start is told by whoever waits for it.
             let mut is_told = false;
@@ -55,16 +58,20 @@ impl Runner {
                     (why, Duration::ZERO)
                 }
             };
-            let pause = backoff.next(ready_for);
+            let Retry { pause, crash_loop } = backoff.next(Instant::now(), ready_for);
+            let state = if crash_loop { InstanceState::CrashLoop } else { InstanceState::Backoff };
             if !is_told {
+                let what = if crash_loop { "is in a crash loop and " } else { "" };
                 let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
-                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "starts again in {pause}: {why}");
+                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "{what}starts again in {pause}: {why}");
             }
-            self.report(InstanceState::Backoff, &why, None);
+            self.report(state, &why, None);
             tokio::select! {
-                () = tokio::time::sleep(pause) => self.restarts += 1,
+                () = tokio::time::sleep(pause) => {}
+                () = self.again.notified() => backoff = Backoff::new(self.config.restart),
                 _ = stop_order(&mut self.stopping) => break,
             }
+            self.restarts += 1;
         }
         self.report(InstanceState::Stopped, "", None);
     }

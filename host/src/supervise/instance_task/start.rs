@@ -11,14 +11,17 @@ use super::Origin;
 use super::follow::{EXIT_AFTER_LOSS, ended};
 use super::runner::Runner;
 use crate::identity::Watched;
+use crate::instance::Health;
 use crate::launch::{InstanceDirectory, Process};
 use crate::name::InstanceId;
 use crate::route::{Availability, Endpoint};
 use crate::supervise::board::Incarnation;
 use crate::supervise::bring_up::{Up, bring_up};
 use crate::supervise::callers;
+use crate::supervise::Liveness;
 use crate::supervise::failure::{StartError, StartFailure};
 use crate::supervise::process::{Launched, launch};
+use crate::supervise::pulse::Listening;
 use crate::supervise::remote::{Remote, reach};
 use crate::supervise::services::{announce, offer};
 use crate::transport::{Lane, Pool, Spoken};
@@ -30,6 +33,13 @@ pub(super) struct Running {
     pub(super) up: Up,
     pub(super) process: Option<Process>,
     pub(super) since: Instant,
+    pub(super) liveness: Arc<Liveness>,
+    /// The last it said of its health.
+    pub(super) word: Health,
+    /// Whether its connections were cut because it hangs.
+    pub(super) cut: bool,
+    /// `None` when it is not asked.
+    _listening: Option<Listening>,
     _held: Held,
     _registration: callers::Registration,
 }
@@ -50,6 +60,7 @@ impl Runner {
             pid,
             ready: None,
             endpoint,
+            liveness: None,
         };
         self.report(InstanceState::Starting, "", Some(incarnation(String::new(), None, None)));
         let (dialer, opened, process, held) = match &self.origin {
@@ -98,6 +109,10 @@ impl Runner {
         self.route.insert(endpoint.clone());
         self.route.set_availability(&endpoint, Availability::Ready);
         announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
+        let check = self.config.health_check;
+        let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);
+        let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
+        shown.liveness = Some(liveness.clone());
         shown.ready = Some((SystemTime::now(), began.elapsed()));
         self.report(InstanceState::Ready, "", Some(shown));
         tracing::info!(
@@ -110,6 +125,10 @@ impl Runner {
             up,
             process,
             since: Instant::now(),
+            liveness,
+            word: Health::Serving,
+            cut: false,
+            _listening: listening,
             _held: held,
             _registration: registration,
         })

@@ -112,7 +112,7 @@ impl Mesh {
         let Some(status) = board.get(plugin.name()) else { return Ok(()) };
         let is_down = |required: &&Requirement| {
             let running = |status: &Arc<PluginStatus>| {
-                matches!(status.state(), PluginState::Ready | PluginState::Degraded)
+                matches!(status.state(), PluginState::Ready | PluginState::Degraded | PluginState::Idle)
             };
             !required.optional && !board.get(&required.plugin).is_some_and(running)
         };
