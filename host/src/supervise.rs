@@ -20,6 +20,7 @@ mod plugin;
 mod process;
 mod pulse;
 mod remote;
+mod scale;
 mod services;
 
 pub use board::{Board, Incarnation, InstanceStatus, PluginStatus, Stage};

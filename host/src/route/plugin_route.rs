@@ -1,8 +1,9 @@
 //! The endpoints of one plugin.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::balance::Balancer;
 use super::call::Call;
@@ -32,8 +33,18 @@ pub struct Route {
     max_message: u64,
     balancer: Balancer,
     endpoints: ArcSwap<Endpoints>,
+    wake: ArcSwapOption<Wake>,
     // Whoever changes the snapshot holds this, so that no change is lost.
     changing: Mutex<()>,
+}
+
+/// Called when a call finds no endpoint that is ready.
+struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
 }
 
 /// Where one call goes.
@@ -59,6 +70,7 @@ impl Route {
             max_message: settings.max_message,
             balancer: Balancer::new(settings.policy),
             endpoints: ArcSwap::default(),
+            wake: ArcSwapOption::empty(),
             changing: Mutex::new(()),
         })
     }
@@ -118,6 +130,12 @@ impl Route {
         self.endpoints.store(Arc::new(Endpoints { all, ready }));
     }
 
+    /// Has `wake` called whenever a call finds no endpoint that is ready. It must not wait, and is called often while
+    /// there is none. Replaces what was given before.
+    pub fn on_wanted(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.wake.store(Some(Arc::new(Wake(wake))));
+    }
+
     /// Picks an endpoint for one call, and a way to send it there. `pinned` is the name or the id of the
     /// instance that the caller insists on.
     pub(super) fn pick(&self, pinned: Option<&str>) -> Result<Picked, RouteError> {
@@ -165,6 +183,9 @@ impl Route {
     }
 
     fn nothing_ready(&self, endpoints: &Endpoints) -> RouteError {
+        if let Some(wake) = &*self.wake.load() {
+            (wake.0)();
+        }
         let states = endpoints.all.iter().map(|e| format!("{} is {}", e.name(), e.availability())).collect();
         RouteError::nothing_ready(&self.plugin, states)
     }

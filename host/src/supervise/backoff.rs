@@ -52,7 +52,8 @@ impl Backoff {
             self.ends.pop_front();
         }
         self.crash_loop |= self.ends.len() > max_restarts as usize;
-        let exponential = initial_interval.saturating_mul(2u32.saturating_pow(self.failures)).min(max_interval);
+        let exponential =
+            initial_interval.saturating_mul(2u32.saturating_pow(self.failures)).min(max_interval);
         self.failures = self.failures.saturating_add(1);
         let pause = if self.crash_loop { max_interval.max(initial_interval) } else { exponential };
         Retry {
@@ -67,7 +68,11 @@ mod tests {
     use super::*;
 
     /// Ends that follow each other after `lives` and their pauses.
-    fn ends(backoff: &mut Backoff, now: &mut Instant, lives: impl IntoIterator<Item = Duration>) -> Vec<Retry> {
+    fn ends(
+        backoff: &mut Backoff,
+        now: &mut Instant,
+        lives: impl IntoIterator<Item = Duration>,
+    ) -> Vec<Retry> {
         let each = lives.into_iter().map(|life| {
             *now += life;
             let retry = backoff.next(*now, life);

@@ -146,7 +146,15 @@ impl PluginStatus {
     /// A plugin of which nothing is known but its configuration.
     pub fn new(config: Arc<PluginConfig>, stage: Stage) -> Self {
         let services = config.services.clone();
-        Self { config, stage, introduction: None, services, description: None, wanted: 0, instances: BTreeMap::new() }
+        Self {
+            config,
+            stage,
+            introduction: None,
+            services,
+            description: None,
+            wanted: 0,
+            instances: BTreeMap::new(),
+        }
     }
 
     /// Its version: what it says itself, else what its manifest says.

@@ -101,9 +101,12 @@ fn running(status: &PluginStatus) -> Condition {
     let same = bad.iter().all(|(_, condition)| Some(&condition.why) == bad.first().map(|first| &first.1.why));
     match bad.first() {
         // One sentence for all of them, when there is but one to say.
-        Some((_, condition)) if same && bad.len() == all.len() => Condition::new(state, condition.why.clone()),
+        Some((_, condition)) if same && bad.len() == all.len() => {
+            Condition::new(state, condition.why.clone())
+        }
         _ => {
-            let named = bad.iter().map(|(instance, condition)| format!("{} {}", instance.name, condition.why));
+            let named =
+                bad.iter().map(|(instance, condition)| format!("{} {}", instance.name, condition.why));
             Condition::new(state, format!("is not whole: {}", listed(named)))
         }
     }

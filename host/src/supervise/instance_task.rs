@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use self::runner::Runner;
 use super::Mesh;
 use super::failure::StartFailure;
+use super::scale::Place;
 use crate::config::{Endpoint as RemoteEndpoint, PluginConfig, ProcessConfig};
 use crate::name::InstanceName;
 use crate::route::Route;
@@ -41,13 +42,16 @@ pub(super) struct InstanceTask {
 }
 
 impl InstanceTask {
-    /// Starts the task. Each start takes a place of `starts`; `first` learns how the first one went.
+    /// Starts the task. Each start waits for one of `starts`; `first` learns how the first one went. Without a `place`
+    /// it always takes calls.
+    #[allow(clippy::too_many_arguments, reason = "one caller, and a struct would only name them twice")]
     pub(super) fn spawn(
         mesh: &Mesh,
         config: Arc<PluginConfig>,
         route: Arc<Route>,
         ordinal: u32,
         origin: Origin,
+        place: Option<Place>,
         starts: Arc<Semaphore>,
         first: oneshot::Sender<Result<(), StartFailure>>,
     ) -> Self {
@@ -67,12 +71,18 @@ impl InstanceTask {
             starts,
             again: again.clone(),
             restarts: 0,
+            place,
         };
         let task = mesh.spawn(async move {
             runner.run(first).await;
             alive.send_replace(true);
         });
         Self { stop, ended, published, again, task }
+    }
+
+    /// Whether it is on the board.
+    pub(super) fn published(&self) -> Arc<AtomicBool> {
+        self.published.clone()
     }
 
     /// Takes the instance off the board: another one of its name is on it now.

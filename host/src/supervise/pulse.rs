@@ -43,7 +43,10 @@ pub(super) struct Listening {
 
 impl Pulse {
     /// Lets `listener` look at each beat. Gives what beats, to be run as a task, when nothing does yet.
-    pub(super) fn listen(&self, listener: Arc<dyn Beat>) -> (Listening, Option<impl Future<Output = ()> + use<>>) {
+    pub(super) fn listen(
+        &self,
+        listener: Arc<dyn Beat>,
+    ) -> (Listening, Option<impl Future<Output = ()> + use<>>) {
         let mut listeners = self.0.lock();
         let key = listeners.next;
         listeners.next += 1;

@@ -262,8 +262,7 @@ impl AdminService for Admin {
             name: format!("calculator-{ordinal}"),
             state: state.into(),
             message: if ordinal == 0 { "" } else { "has not answered for 3s" }.into(),
-            response_duration: (ordinal == 0)
-                .then_some(prost_types::Duration { seconds: 0, nanos: 300_000 }),
+            response_duration: (ordinal == 0).then_some(prost_types::Duration { seconds: 0, nanos: 300_000 }),
             check_time: None,
         };
         let calculator = PluginHealth {

@@ -13,7 +13,11 @@ use crate::cli::human::{self, printable};
 use crate::cli::json;
 use crate::cli::terminal::{Terminal, Tone, cell, table, toned};
 
-pub(super) async fn health(host: &Host, args: &HealthArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
+pub(super) async fn health(
+    host: &Host,
+    args: &HealthArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, CliError> {
     let request = GetHealthRequest { name: args.name.clone().unwrap_or_default() };
     let answer = host.admin().get_health(request).await?.into_inner();
     if terminal.is_json() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
-use tonic::client::Grpc;
 use tonic::Request;
+use tonic::client::Grpc;
 use tonic_health::pb::HealthCheckRequest;
 
 use super::codec::HealthCodec;

@@ -13,6 +13,7 @@ use crate::launch::{Exit, Process};
 use crate::route::{Availability, Endpoint};
 use crate::supervise::failure::with_lines;
 use crate::supervise::liveness::{Checked, Thought};
+use crate::supervise::scale::{Place, Role};
 
 /// How long to wait for word of a process's death after its connection was lost.
 pub(super) const EXIT_AFTER_LOSS: Duration = Duration::from_millis(200);
@@ -58,7 +59,7 @@ impl Runner {
                 word = running.up.health.next() => if let Ok(word) = word {
                     running.word = word;
                     running.liveness.heard();
-                    self.turn(&running);
+                    self.turn(&mut running);
                 },
                 checked = outcome(&mut checking) => {
                     checking = None;
@@ -66,6 +67,7 @@ impl Runner {
                         break end;
                     }
                 }
+                () = role_changed(&mut self.place) => self.turn(&mut running),
                 () = running.liveness.due(), if checking.is_none() => {
                     checking = Some(Box::pin(running.liveness.clone().check()));
                 }
@@ -75,7 +77,11 @@ impl Runner {
         let ready_for = running.since.elapsed();
         let grace = match end {
             End::Stopped(grace) => grace,
-            End::Died(_) => Duration::ZERO,
+            End::Died(_) => {
+                // Another one steps in before anything else is done.
+                self.set_up(false);
+                Duration::ZERO
+            }
         };
         Box::pin(self.wind_up(running, matches!(end, End::Stopped(_)), grace)).await;
         (end, ready_for)
@@ -130,7 +136,7 @@ impl Runner {
     }
 
     /// Lets an instance be picked, or not, by what it says and whether it answers.
-    fn turn(&self, running: &Running) {
+    fn turn(&self, running: &mut Running) {
         let endpoint = &running.endpoint;
         let availability = match (running.liveness.thought(), running.word) {
             (Thought::Hung, _) => Availability::Unhealthy(hung(running.process.as_ref()).into()),
@@ -143,15 +149,31 @@ impl Runner {
         };
         let before = endpoint.availability();
         // Whoever drains it has the last word.
-        if before == availability || before == Availability::Draining {
+        if before == Availability::Draining {
             return;
         }
-        let (state, message) = match &availability {
-            Availability::Ready => (InstanceState::Ready, String::new()),
-            other => (InstanceState::Unhealthy, other.to_string()),
+        // This may change its role, and another's with it.
+        self.set_up(availability == Availability::Ready);
+        let (availability, state, message) = match (availability, self.role()) {
+            (Availability::Ready, Role::Serving) => {
+                (Availability::Ready, InstanceState::Ready, String::new())
+            }
+            (Availability::Ready, Role::Warm) => (Availability::Starting, InstanceState::Warm, String::new()),
+            (other, _) => {
+                let message = other.to_string();
+                (other, InstanceState::Unhealthy, message)
+            }
         };
-        tracing::info!(plugin = %self.name.plugin(), instance = %self.name, "{availability}");
-        self.route.set_availability(endpoint, availability);
+        if before == availability {
+            return;
+        }
+        let shown = if state == InstanceState::Warm { "warm".to_owned() } else { availability.to_string() };
+        tracing::info!(plugin = %self.name.plugin(), instance = %self.name, "{shown}");
+        let is_ready = availability == Availability::Ready;
+        self.route.set_availability(&running.endpoint, availability);
+        if is_ready {
+            self.announce(&running.endpoint, &mut running.unannounced);
+        }
         self.change(|status| {
             status.state = state;
             status.message = message;
@@ -170,6 +192,13 @@ impl Losses {
 async fn outcome(checking: &mut Option<Checking>) -> Checked {
     match checking {
         Some(checking) => checking.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn role_changed(place: &mut Option<Place>) {
+    match place {
+        Some(place) => place.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -18,6 +18,7 @@ use crate::supervise::Mesh;
 use crate::supervise::backoff::{Backoff, Retry};
 use crate::supervise::board::{Incarnation, InstanceStatus};
 use crate::supervise::failure::{StartError, StartFailure};
+use crate::supervise::scale::{Place, Role};
 
 /// What an instance lives from.
 pub(super) struct Runner {
@@ -32,6 +33,8 @@ pub(super) struct Runner {
     /// Ends a pause at once.
     pub(super) again: Arc<Notify>,
     pub(super) restarts: u32,
+    /// `None`: it always takes calls.
+    pub(super) place: Option<Place>,
 }
 
 impl Runner {
@@ -58,6 +61,7 @@ impl Runner {
                     (why, Duration::ZERO)
                 }
             };
+            self.set_up(false);
             let Retry { pause, crash_loop } = backoff.next(Instant::now(), ready_for);
             let state = if crash_loop { InstanceState::CrashLoop } else { InstanceState::Backoff };
             if !is_told {
@@ -90,7 +94,24 @@ impl Runner {
     async fn start_in_turn(&self) -> Result<Running, StartFailure> {
         // Never closed.
         let _turn = self.starts.acquire().await;
+        // A process beside those of all plugins; a remote instance costs nobody here.
+        let _turn_of_all = match self.origin {
+            Origin::Process(_) => Some(self.mesh.starts().acquire().await),
+            Origin::Remote(_) => None,
+        };
         self.start().await
+    }
+
+    /// What the instance is for now.
+    pub(super) fn role(&self) -> Role {
+        self.place.as_ref().map_or(Role::Serving, Place::role)
+    }
+
+    /// Says whether the instance could take calls.
+    pub(super) fn set_up(&self, up: bool) {
+        if let Some(place) = &self.place {
+            place.set_up(up);
+        }
     }
 
     pub(super) fn report(&self, state: InstanceState, message: &str, incarnation: Option<Incarnation>) {

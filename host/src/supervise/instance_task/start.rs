@@ -11,24 +11,27 @@ use super::Origin;
 use super::follow::{EXIT_AFTER_LOSS, ended};
 use super::runner::Runner;
 use crate::identity::Watched;
-use crate::instance::Health;
+use crate::instance::{Health, Introduction};
 use crate::launch::{InstanceDirectory, Process};
 use crate::name::InstanceId;
 use crate::route::{Availability, Endpoint};
+use crate::supervise::Liveness;
 use crate::supervise::board::Incarnation;
 use crate::supervise::bring_up::{Up, bring_up};
 use crate::supervise::callers;
-use crate::supervise::Liveness;
 use crate::supervise::failure::{StartError, StartFailure};
 use crate::supervise::process::{Launched, launch};
 use crate::supervise::pulse::Listening;
 use crate::supervise::remote::{Remote, reach};
-use crate::supervise::services::{announce, offer};
+use crate::supervise::scale::Role;
+use crate::supervise::services::{Offer, announce, offer};
 use crate::transport::{Lane, Pool, Spoken};
 
 /// An instance that may be picked.
 pub(super) struct Running {
     pub(super) endpoint: Arc<Endpoint>,
+    /// What it offers, until it takes calls for the first time.
+    pub(super) unannounced: Option<Box<(Introduction, Offer)>>,
     pub(super) pool: Pool,
     pub(super) up: Up,
     pub(super) process: Option<Process>,
@@ -107,20 +110,30 @@ impl Runner {
             }
         };
         self.route.insert(endpoint.clone());
-        self.route.set_availability(&endpoint, Availability::Ready);
-        announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
         let check = self.config.health_check;
         let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);
         let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
         shown.liveness = Some(liveness.clone());
         shown.ready = Some((SystemTime::now(), began.elapsed()));
-        self.report(InstanceState::Ready, "", Some(shown));
+        let mut unannounced = Some(Box::new((introduction, offered)));
+        // This may change its role, and another's with it.
+        self.set_up(true);
+        let (state, said) = match self.role() {
+            Role::Serving => {
+                self.route.set_availability(&endpoint, Availability::Ready);
+                self.announce(&endpoint, &mut unannounced);
+                (InstanceState::Ready, "ready")
+            }
+            Role::Warm => (InstanceState::Warm, "warm"),
+        };
+        self.report(state, "", Some(shown));
         tracing::info!(
             plugin = %self.name.plugin(), instance = %self.name, took_ms = began.elapsed().as_millis() as u64,
-            "ready"
+            "{said}"
         );
         Ok(Running {
             endpoint,
+            unannounced,
             pool,
             up,
             process,
@@ -132,6 +145,20 @@ impl Runner {
             _held: held,
             _registration: registration,
         })
+    }
+}
+
+impl Runner {
+    /// Routes calls to what an instance offers, the first time that it takes calls.
+    pub(super) fn announce(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        unannounced: &mut Option<Box<(Introduction, Offer)>>,
+    ) {
+        if let Some(unannounced) = unannounced.take() {
+            let (introduction, offer) = *unannounced;
+            announce(&self.mesh, &self.config, &self.route, endpoint, introduction, offer);
+        }
     }
 }
 

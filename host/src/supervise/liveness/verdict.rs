@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_hung_one_must_answer_several_times_in_a_row() {
         let (mut verdict, now) = verdict();
-        [0; 3].map(|_| verdict.missed(now));
+        (0..3).for_each(|_| _ = verdict.missed(now));
         assert_eq!(verdict.answered(), Thought::Hung);
         assert_eq!(verdict.next(), Some(HealthCheck::default().interval));
         assert_eq!(verdict.missed(now), Thought::Hung);
@@ -120,12 +120,12 @@ mod tests {
     #[test]
     fn it_is_overdue_when_it_was_hung_for_long_enough() {
         let (mut verdict, now) = verdict();
-        [0; 3].map(|_| verdict.missed(now));
+        (0..3).for_each(|_| _ = verdict.missed(now));
         let kill_after = HealthCheck::default().kill_after;
         verdict.missed(now + kill_after / 2);
         assert!(!verdict.is_overdue(now + kill_after - Duration::from_millis(1)));
         assert!(verdict.is_overdue(now + kill_after));
-        [0; 2].map(|_| verdict.answered());
+        (0..2).for_each(|_| _ = verdict.answered());
         assert!(!verdict.is_overdue(now + kill_after * 2), "it came back");
     }
 }

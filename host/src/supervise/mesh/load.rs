@@ -54,7 +54,7 @@ impl Mesh {
     pub async fn unload(&self, name: &PluginName, grace: Duration) -> Result<(), LoadError> {
         let board = self.board().snapshot();
         let requires = |status: &&Arc<PluginStatus>| {
-            status.stage == Stage::Running
+            matches!(status.stage, Stage::Running | Stage::Idle)
                 && status
                     .config
                     .requires
