@@ -71,7 +71,7 @@ impl Process {
         let exit = self.inner.exit.clone().wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
         self.inner.drain.done().await;
         // Only a reaper that ended without this process would leave nothing to say.
-        exit.unwrap_or(Exit { cause: Cause::Unknown, at: std::time::SystemTime::now() })
+        exit.unwrap_or(Exit { cause: Cause::Unknown, at: std::time::SystemTime::now(), out_of_memory: None })
     }
 
     /// Asks it to end with SIGTERM and kills the whole group, and all below, when `grace` has passed. What
