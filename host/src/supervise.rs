@@ -22,6 +22,7 @@ mod pulse;
 mod remote;
 mod scale;
 mod services;
+mod timeline;
 
 pub use board::{Board, Incarnation, InstanceStatus, PluginStatus, Stage};
 pub use callers::Callers;

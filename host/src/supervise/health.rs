@@ -154,3 +154,87 @@ fn last_part(text: &str) -> &str {
     let line = first_line(text);
     line.strip_prefix("unhealthy: ").unwrap_or(line)
 }
+
+#[cfg(test)]
+mod tests {
+    use plugmesh::admin::v1::InstanceKind;
+
+    use super::*;
+    use crate::config::{Config, PluginConfig, PluginOptions, Source};
+    use crate::name::InstanceName;
+
+    fn plugin(name: &str, stage: Stage, instances: &[(InstanceState, &str)]) -> Arc<PluginStatus> {
+        let name: PluginName = name.parse().unwrap();
+        let config =
+            PluginConfig::new(name.clone(), Source::InProcess, PluginOptions::default(), &Config::default());
+        let mut status = PluginStatus::new(Arc::new(config), stage);
+        status.wanted = instances.len() as u32;
+        for (ordinal, (state, message)) in (0..).zip(instances) {
+            let instance = InstanceStatus {
+                name: InstanceName::new(name.clone(), ordinal),
+                kind: InstanceKind::Process,
+                state: *state,
+                message: (*message).to_owned(),
+                incarnation: None,
+                restarts: 0,
+            };
+            status.instances.insert(ordinal, instance);
+        }
+        Arc::new(status)
+    }
+
+    fn whole(plugins: &[Arc<PluginStatus>]) -> (HealthState, String) {
+        let by_name = plugins.iter().map(|status| (status.config.name.clone(), status.clone())).collect();
+        let Condition { state, why } = overall(&by_name);
+        (state, why)
+    }
+
+    const READY: (InstanceState, &str) = (InstanceState::Ready, "");
+    const CRASHES: (InstanceState, &str) =
+        (InstanceState::CrashLoop, "it exited with status 1; it last wrote:\n  no luck");
+
+    #[test]
+    fn all_is_well_when_everything_that_should_run_does() {
+        let plugins = [
+            plugin("calc", Stage::Running, &[READY, READY]),
+            plugin("off", Stage::Disabled, &[]),
+            plugin("other", Stage::Skipped("no java".into()), &[]),
+            plugin("sleeper", Stage::Idle, &[]),
+        ];
+        assert_eq!(whole(&plugins), (HealthState::Healthy, String::new()));
+        assert_eq!(whole(&[]), (HealthState::Healthy, String::new()));
+    }
+
+    #[test]
+    fn the_culprits_are_named() {
+        let unwell = (InstanceState::Unhealthy, "unhealthy: its health is NOT_SERVING");
+        let plugins = [
+            plugin("calc", Stage::Running, &[READY, unwell]),
+            plugin("text", Stage::Running, &[CRASHES, CRASHES]),
+            plugin("well", Stage::Running, &[READY]),
+        ];
+        let why = "calc-1 is unhealthy: its health is NOT_SERVING; \
+                   text is in a crash loop: it exited with status 1";
+        assert_eq!(whole(&plugins), (HealthState::Degraded, why.to_owned()));
+    }
+
+    #[test]
+    fn nothing_that_works_is_unhealthy_and_what_starts_is_not_known() {
+        let failed = plugin("bad", Stage::Failed("it was not found\nanywhere".into()), &[]);
+        let crashes = plugin("text", Stage::Running, &[CRASHES]);
+        let why =
+            "bad could not be started: it was not found; text is in a crash loop: it exited with status 1";
+        assert_eq!(whole(&[failed, crashes]), (HealthState::Unhealthy, why.to_owned()));
+        let starts = plugin("calc", Stage::Running, &[(InstanceState::Starting, "")]);
+        assert_eq!(whole(&[starts]), (HealthState::Unknown, "calc is starting".to_owned()));
+    }
+
+    #[test]
+    fn a_long_list_of_culprits_is_cut() {
+        let names: Vec<_> = (0..9).map(|number| format!("p{number}")).collect();
+        let plugins: Vec<_> = names.iter().map(|name| plugin(name, Stage::Running, &[CRASHES])).collect();
+        let (state, why) = whole(&plugins);
+        assert_eq!(state, HealthState::Unhealthy);
+        assert!(why.starts_with("p0 is in a crash loop") && why.ends_with("; and 4 more"), "{why}");
+    }
+}

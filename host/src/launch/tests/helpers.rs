@@ -189,7 +189,7 @@ fn listener() {
 #[ignore = "a helper of other tests"]
 fn oom_host() {
     if is_wanted("oom_host") {
-        let group = super::oom::group_of(std::os::unix::process::parent_id()).unwrap();
+        let group = oom::group_of(std::os::unix::process::parent_id()).unwrap();
         std::fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
         let launcher = launcher();
         runtime().block_on(async {

@@ -25,6 +25,7 @@ use crate::supervise::pulse::Listening;
 use crate::supervise::remote::{Remote, reach};
 use crate::supervise::scale::Role;
 use crate::supervise::services::{Offer, announce, offer};
+use crate::supervise::timeline::Timeline;
 use crate::transport::{Lane, Pool, Spoken};
 
 /// An instance that may be picked.
@@ -55,7 +56,12 @@ enum Held {
 
 impl Runner {
     pub(super) async fn start(&self) -> Result<Running, StartFailure> {
-        let (id, epoch, began) = (InstanceId::random(), self.mesh.next_epoch(), Instant::now());
+        let timeline = Timeline::new();
+        self.start_timed(&timeline).await.map_err(|failure| failure.after(&timeline))
+    }
+
+    async fn start_timed(&self, timeline: &Timeline) -> Result<Running, StartFailure> {
+        let (id, epoch) = (InstanceId::random(), self.mesh.next_epoch());
         let incarnation = |address: String, pid, endpoint| Incarnation {
             id: id.clone(),
             epoch,
@@ -69,7 +75,7 @@ impl Runner {
         let (dialer, opened, process, held) = match &self.origin {
             Origin::Process(source) => {
                 let Launched { process, dialer, opened, files } =
-                    launch(&self.mesh, &self.config, source, &self.name, &id).await?;
+                    launch(&self.mesh, &self.config, source, &self.name, &id, timeline).await?;
                 (dialer, Some(opened), Some(process), Held::Files { _files: files })
             }
             Origin::Remote(remote) => {
@@ -91,7 +97,7 @@ impl Runner {
         let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
         let managed = matches!(self.origin, Origin::Process(_));
         let coming_up = async {
-            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed).await?;
+            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed, timeline).await?;
             let introduction = std::mem::take(&mut up.introduction);
             let offered = offer(&self.config, &endpoint, &introduction).await?;
             Ok((up, introduction, offered))
@@ -114,7 +120,7 @@ impl Runner {
         let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);
         let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
         shown.liveness = Some(liveness.clone());
-        shown.ready = Some((SystemTime::now(), began.elapsed()));
+        shown.ready = Some((SystemTime::now(), timeline.elapsed()));
         let mut unannounced = Some(Box::new((introduction, offered)));
         // This may change its role, and another's with it.
         self.set_up(true);
@@ -128,7 +134,7 @@ impl Runner {
         };
         self.report(state, "", Some(shown));
         tracing::info!(
-            plugin = %self.name.plugin(), instance = %self.name, took_ms = began.elapsed().as_millis() as u64,
+            plugin = %self.name.plugin(), instance = %self.name, took_ms = timeline.elapsed().as_millis() as u64,
             "{said}"
         );
         Ok(Running {
