@@ -107,3 +107,23 @@ async fn without_checks_nothing_is_asked() {
     tokio::spawn(async move { probe.echo(echo("slow", 1_000)).await }).await.unwrap().unwrap();
     assert_eq!(daemon.instance("probe", 0).await.health_check_time, None);
 }
+
+#[tokio::test]
+async fn a_program_that_blocks_its_runtime_does_not_make_its_plugins_look_dead() {
+    let check = "health_check: {interval: 100ms, timeout: 100ms, failure_limit: 1}";
+    let linked = crate::balance::linked(PluginDir::probe(1).line(check), |host| host).await;
+    let mut probe = linked.host.client(plugmesh_tests::probe::probe_service_client::ProbeServiceClient::new);
+    let id = |linked: &crate::balance::Linked| linked.host.plugins()[0].instances[0].instance_id.clone();
+    let before = id(&linked);
+    let call = tokio::spawn(async move { probe.echo(echo("", 1_500)).await });
+    // Calls and connections are on this thread.
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(400));
+        tokio::task::yield_now().await;
+    }
+    call.await.unwrap().expect("a call that was not cut off");
+    assert_eq!(id(&linked), before);
+    let instance = linked.host.plugins().swap_remove(0).instances.swap_remove(0);
+    assert_eq!((instance.state(), instance.health()), (InstanceState::Ready, HealthState::Healthy));
+    assert!(instance.health_check_time.is_some(), "it was asked meanwhile");
+}
