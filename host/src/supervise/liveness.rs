@@ -155,7 +155,7 @@ impl Beat for Liveness {
         let (answers, waiting) = self.pool.answers_and_waiting();
         let open = self.endpoint.in_flight();
         let traffic = Traffic { answers, begun: self.endpoint.calls() + open, waiting, open };
-        if self.lock().pace.look(now, traffic, fastrand::f64()) {
+        if self.lock().pace.look(now, traffic, fastrand::f64) {
             self.due.notify_one();
         }
     }

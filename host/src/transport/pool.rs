@@ -145,9 +145,9 @@ impl Pool {
 
     /// Responses that have begun and calls that wait for theirs, on the connections that there are.
     pub fn answers_and_waiting(&self) -> (u64, usize) {
-        let connections = self.0.slots.iter().filter_map(|slot| slot.load_full());
-        connections.fold((0, 0), |(answers, waiting), connection| {
-            (answers + connection.answers(), waiting + connection.waiting())
+        self.0.slots.iter().fold((0, 0), |(answers, waiting), slot| match &*slot.load() {
+            Some(connection) => (answers + connection.answers(), waiting + connection.waiting()),
+            None => (answers, waiting),
         })
     }
 
