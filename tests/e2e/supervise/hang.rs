@@ -46,7 +46,8 @@ async fn a_frozen_instance_leaves_the_rotation_and_comes_back() {
     let plugin = daemon.wait_for("probe", hung).await;
     println!("hung after {:?}", began.elapsed());
     assert_eq!(plugin.instances[1].state(), InstanceState::Unhealthy);
-    for status in join_all(callers).await {
+    let let_go = tokio::time::timeout(plugmesh_tests::DEADLINE, join_all(callers)).await;
+    for status in let_go.expect("callers that are let go") {
         let status = status.unwrap();
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(status.message().starts_with("instance probe-1 of plugin probe"), "{status:?}");
