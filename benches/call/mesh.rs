@@ -11,8 +11,8 @@ use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
 use plugmesh_benches::process::{self, Cpus};
 use plugmesh_host::Host;
 use plugmesh_host::config::{
-    ClientTls, CommandLine, Config, Endpoint, InstanceCount, PluginConfig, PluginOptions, ProcessConfig,
-    Program, RemoteConfig, Secret, ServerCheck, Source, Transport,
+    ClientTls, CommandLine, Config, Endpoint, InstanceCount, PluginConfig, PluginOptions, PolicySaid,
+    ProcessConfig, Program, RemoteConfig, Secret, ServerCheck, Source, Transport,
 };
 use plugmesh_host::route::Channel;
 use rustix::process::{Pid, Signal};
@@ -89,9 +89,11 @@ impl Mesh {
     }
 
     async fn load(&self, source: Source, max_connections: Option<u32>) -> Result<(), BoxError> {
+        let mut policy = PolicySaid::default();
+        policy.connection.max_connections = max_connections;
         let options = PluginOptions {
             services: Some(vec![server::SERVICE.to_owned()]),
-            max_connections,
+            policy,
             ..PluginOptions::default()
         };
         let plugin = PluginConfig::new(server::NAME.parse()?, source, options, &Config::default());

@@ -1,6 +1,7 @@
 //! `AdminService`: what an operator can ask of a running host.
 
 mod convert;
+mod explain;
 mod service;
 mod stream;
 
@@ -11,6 +12,7 @@ use plugmesh::admin::v1::admin_service_server::{AdminService, AdminServiceServer
 use tokio::runtime::Handle;
 
 use crate::host::Shared;
+pub(crate) use explain::explain;
 use service::Service;
 
 /// The service, for the gateway. Its work is done on `control`.

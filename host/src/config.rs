@@ -31,6 +31,7 @@ mod manifest;
 mod needs;
 mod options;
 mod plugin;
+mod policy;
 mod restart;
 pub mod schema;
 mod search;
@@ -56,10 +57,16 @@ pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;
 pub use manifest::Manifest;
 pub use needs::{find_program, missing_tools};
-pub use options::{Balance, PluginOptions, Requirement, Transport};
+pub use options::{PluginOptions, Requirement, Transport};
 pub use plugin::{PluginConfig, ProcessConfig, RemoteConfig, Source};
+pub use policy::{
+    Balance, Balancing, BalancingSaid, Cache, CacheSaid, CircuitBreaker, CircuitBreakerSaid, Concurrency,
+    ConcurrencySaid, Connection, ConnectionSaid, Fallback, FallbackSaid, Hedging, HedgingDelay, HedgingSaid,
+    Idempotency, InvalidTarget, Locality, Member, Panic, Policies, Policy, PolicySaid, PolicyTarget,
+    RateLimit, RateLimitSaid, Retry, RetrySaid, SetBy, Setting, Which,
+};
 pub use restart::{Restart, RestartOptions};
-pub(crate) use search::is_skipped;
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
+pub(crate) use search::{file_of, is_skipped};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};

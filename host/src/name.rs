@@ -74,6 +74,25 @@ impl InstanceName {
     }
 }
 
+/// A text that names no instance.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not the name of an instance: it is the plugin's name, '-' and a number, such as calculator-0"
+)]
+pub struct InvalidInstanceName(String);
+
+impl FromStr for InstanceName {
+    type Err = InvalidInstanceName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInstanceName> {
+        let invalid = || InvalidInstanceName(text.chars().take(2 * MAX_PLUGIN_NAME).collect());
+        let (plugin, ordinal) = text.rsplit_once('-').ok_or_else(invalid)?;
+        let name = Self::new(plugin.parse().map_err(|_| invalid())?, ordinal.parse().map_err(|_| invalid())?);
+        // No "+1", no "01".
+        Some(name).filter(|name| name.as_str() == text).ok_or_else(invalid)
+    }
+}
+
 /// Id of one incarnation of an instance: differs after each restart.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct InstanceId(Arc<str>);
@@ -136,5 +155,9 @@ mod tests {
     fn an_instance_is_named_after_its_plugin_and_ordinal() {
         let name = InstanceName::new("calculator".parse().unwrap(), 2);
         assert_eq!(name.to_string(), "calculator-2");
+        assert_eq!("calculator-2".parse(), Ok(name));
+        for bad in ["calculator", "calculator-", "calculator-+2", "calculator-02", "2", "-2", "Calc-2"] {
+            assert!(bad.parse::<InstanceName>().is_err(), "{bad:?} was taken");
+        }
     }
 }

@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, stream};
 use crate::closest::closest;
-use crate::code::code_name;
 use crate::config::{Endpoint, InvalidEndpoint, PluginConfig, PluginOptions, RemoteConfig, Source};
 use crate::host::Shared;
 use crate::name::PluginName;
@@ -319,44 +318,7 @@ impl AdminService for Service {
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let pb::ExplainRequest { service, plugin, .. } = request.into_inner();
-        let chosen = Some(plugin.as_str()).filter(|plugin| !plugin.is_empty());
-        let route = match self.shared.mesh.router().find(&service, chosen) {
-            Ok(route) => route,
-            Err(error) => {
-                let code = code_name(error.code());
-                let summary = format!("the call would fail with {code}: {error}");
-                return Ok(Response::new(pb::ExplainResponse { summary, ..pb::ExplainResponse::default() }));
-            }
-        };
-        let name = route.plugin().clone();
-        let status = self.status(name.as_str())?;
-        let candidates: Vec<_> = status
-            .instances
-            .values()
-            .map(|instance| {
-                let endpoint =
-                    instance.incarnation.as_ref().and_then(|incarnation| incarnation.endpoint.as_ref());
-                pb::Candidate {
-                    instance: instance.name.to_string(),
-                    state: instance.state.into(),
-                    in_flight: endpoint.map(|endpoint| endpoint.in_flight()).unwrap_or_default(),
-                    eligible: instance.state == pb::InstanceState::Ready,
-                    reason: convert::state_in_words(instance),
-                }
-            })
-            .collect();
-        let eligible = candidates.iter().filter(|candidate| candidate.eligible).count();
-        let summary = match eligible {
-            0 => format!("the call would fail with UNAVAILABLE: no instance of {name} is ready"),
-            1 => format!("the call would go to the one ready instance of {name}"),
-            several => format!(
-                "the call would go to one of {several} ready instances of {name}, by {}",
-                route.policy()
-            ),
-        };
-        let policy = route.policy().to_string();
-        Ok(Response::new(pb::ExplainResponse { plugin: name.to_string(), policy, summary, candidates }))
+        Ok(Response::new(super::explain(&self.shared, &request.into_inner())))
     }
 
     async fn tail_logs(

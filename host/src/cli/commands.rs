@@ -18,6 +18,7 @@ use super::exit::{self, Exit};
 use super::terminal::{Terminal, table};
 
 pub(crate) use endpoint::{Grpcurl, Tls};
+pub(crate) use explain::settings;
 pub(crate) use plugins::overview;
 
 /// Runs a command that speaks to a host.
@@ -47,7 +48,11 @@ pub(crate) async fn run(cli: &Cli, terminal: &mut Terminal) -> Result<Exit, CliE
         Command::Explain(args) => explain::explain(&host, args, terminal).await,
         Command::Shutdown(args) => lifecycle::shutdown(&host, args, terminal).await,
         // These work without a host and were run before.
-        Command::Serve(_) | Command::Doctor(_) | Command::Completions(_) | Command::ExitCodes => Ok(Exit::OK),
+        Command::Serve(_)
+        | Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Completions(_)
+        | Command::ExitCodes => Ok(Exit::OK),
     }
 }
 

@@ -13,6 +13,7 @@ use super::defaults::{
 };
 use super::fault::{ConfigError, quote};
 use super::health_check::{HealthCheck, health_check};
+use super::policy::{self, PolicySaid};
 use super::restart::{Restart, restart};
 use super::size::ByteSize;
 use super::yaml::Node;
@@ -44,6 +45,8 @@ pub struct Config {
     pub restart: Restart,
     /// Processes that may start at once; `None` for a number that the cores give.
     pub max_concurrent_starts: Option<u32>,
+    /// How calls to plugins that say nothing else are treated.
+    pub policy: PolicySaid,
     /// Trust domain of the certificates that it issues.
     pub trust_domain: TrustDomain,
     /// What it logs.
@@ -100,6 +103,7 @@ impl Default for Config {
             health_check: HealthCheck::default(),
             restart: Restart::default(),
             max_concurrent_starts: None,
+            policy: PolicySaid::default(),
             trust_domain: TrustDomain::default(),
             log: LogConfig::default(),
             plugins: PluginsConfig::default(),
@@ -139,6 +143,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let health_check = section.optional(d, "health_check", health_check).unwrap_or_default();
     let restart = section.optional(d, "restart", restart).unwrap_or_default();
     let starts = section.optional(d, "max_concurrent_starts", |d, node| integer(d, node, STARTS));
+    let policy = policy::read_plugin(d, &mut section);
     let trust_domain = section.optional(d, "trust_domain", parsed);
     let log = section.optional(d, "log", log);
     let plugins = section.optional(d, "plugins", plugins::plugins);
@@ -154,6 +159,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         health_check: health_check.over(defaults.health_check),
         restart: restart.over(defaults.restart),
         max_concurrent_starts: starts,
+        policy,
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         log: log.unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),

@@ -8,14 +8,15 @@ use std::time::Duration;
 use semver::{Version, VersionReq};
 
 use super::decode::{
-    Decoder, Section, boolean, choice, duration, integer, list, map, parsed, path, scalar_text, secret, size,
-    string, text, version,
+    Decoder, Section, boolean, duration, list, map, parsed, path, scalar_text, secret, size, string, text,
+    version,
 };
-use super::defaults::{CONNECTIONS_BOUND, MAX_ENTRIES, MESSAGE_SIZES, TIMEOUTS};
+use super::defaults::{MAX_ENTRIES, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::quote;
 use super::health_check::{HealthCheckOptions, health_check};
 use super::instances::{Instances, instances};
 use super::json::{JsonConfig, json};
+use super::policy::{self, PolicySaid, PolicyTarget};
 use super::restart::{RestartOptions, restart};
 use super::secret::Secret;
 use super::size::ByteSize;
@@ -41,10 +42,10 @@ pub struct PluginOptions {
     pub env: BTreeMap<String, Secret>,
     /// Its own configuration.
     pub config: Option<JsonConfig>,
-    /// How calls are spread over its instances.
-    pub balance: Option<Balance>,
-    /// Connections to one instance at most.
-    pub max_connections: Option<u32>,
+    /// How calls to it are treated.
+    pub policy: PolicySaid,
+    /// How calls to some of its services and methods are treated.
+    pub policies: BTreeMap<PolicyTarget, PolicySaid>,
     /// Largest message of a call.
     pub max_message_size: Option<ByteSize>,
     /// From spawn to ready.
@@ -57,17 +58,6 @@ pub struct PluginOptions {
     pub descriptor_set: Option<PathBuf>,
     /// Plugins that it depends on.
     pub requires: Option<Vec<Requirement>>,
-}
-
-/// How calls are spread over instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The less busy of two at random. The default: with equal instances it does as well as round-robin,
-    /// and it moves calls away from one that is slow.
-    #[default]
-    LeastRequest,
 }
 
 /// How the host reaches the processes that it starts.
@@ -104,8 +94,6 @@ impl PluginOptions {
         replace(&mut self.version, &over.version);
         replace(&mut self.enabled, &over.enabled);
         replace(&mut self.instances, &over.instances);
-        replace(&mut self.balance, &over.balance);
-        replace(&mut self.max_connections, &over.max_connections);
         replace(&mut self.max_message_size, &over.max_message_size);
         replace(&mut self.start_timeout, &over.start_timeout);
         replace(&mut self.drain_timeout, &over.drain_timeout);
@@ -114,6 +102,11 @@ impl PluginOptions {
         replace(&mut self.requires, &over.requires);
         self.restart = self.restart.overridden(&over.restart);
         self.health_check = self.health_check.overridden(&over.health_check);
+        self.policy = self.policy.overridden(&over.policy);
+        for (target, said) in &over.policies {
+            let below = self.policies.remove(target).unwrap_or_default();
+            self.policies.insert(target.clone(), below.overridden(said));
+        }
         self.labels.extend(over.labels.clone());
         self.env.extend(over.env.clone());
         self.config = match (self.config, &over.config) {
@@ -136,10 +129,8 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         health_check: section.optional(d, "health_check", health_check).unwrap_or_default(),
         env: section.optional(d, "env", env).unwrap_or_default(),
         config: section.any(d, "config", json),
-        balance: section.optional(d, "balance", |d, node| {
-            choice(d, node, &[("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest)])
-        }),
-        max_connections: section.optional(d, "connection", connection).flatten(),
+        policy: policy::read_plugin(d, section),
+        policies: section.optional(d, "policies", policy::policies).unwrap_or_default(),
         max_message_size: section.optional(d, "max_message_size", |d, node| size(d, node, &MESSAGE_SIZES)),
         start_timeout: section.optional(d, "start_timeout", timeout),
         drain_timeout: section.optional(d, "drain_timeout", timeout),
@@ -147,14 +138,6 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         descriptor_set: section.optional(d, "descriptor_set", path),
         requires: section.optional(d, "requires", |d, node| list(d, node, MAX_ENTRIES, requirement)),
     }
-}
-
-/// `connection`, of which there is one key so far.
-fn connection(d: &mut Decoder<'_>, node: &Node) -> Option<Option<u32>> {
-    let mut section = Section::open(d, node)?;
-    let max = section.optional(d, "max_connections", |d, node| integer(d, node, 1..=CONNECTIONS_BOUND));
-    section.finish(d);
-    Some(max)
 }
 
 fn labels(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<String, String>> {
@@ -185,14 +168,21 @@ fn env(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<String, Secret>> {
     Some(variables.into_iter().map(|(Variable(name), value)| (name, value)).collect())
 }
 
-/// A fully qualified service: identifiers joined by dots.
+/// Whether this is an identifier of the Protobuf language.
+pub(super) fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Whether this is a full name: identifiers joined by dots.
+pub(super) fn is_service_name(name: &str) -> bool {
+    name.split('.').all(is_identifier)
+}
+
+/// A fully qualified service.
 fn service(d: &mut Decoder<'_>, node: &Node) -> Option<String> {
     let name = string(d, node)?;
-    let identifier = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    if !name.split('.').all(identifier) {
+    if !is_service_name(&name) {
         let problem = format!("{} is not the name of a service", quote(&name));
         return d.refuse_with(
             node,

@@ -8,13 +8,14 @@ use semver::Version;
 
 use super::address::Endpoint;
 use super::command::{BuildConfig, CommandLine};
-use super::defaults::{MAX_CONNECTIONS, PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
+use super::defaults::{PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
 use super::health_check::HealthCheck;
 use super::host::Config;
 use super::instances::{InstanceCount, Scale};
 use super::json::JsonConfig;
 use super::manifest::Manifest;
-use super::options::{Balance, PluginOptions, Requirement, Transport};
+use super::options::{PluginOptions, Requirement, Transport};
+use super::policy::{Policies, SetBy};
 use super::restart::Restart;
 use super::secret::Secret;
 use super::size::ByteSize;
@@ -35,10 +36,8 @@ pub struct PluginConfig {
     pub labels: BTreeMap<String, String>,
     /// Where its instances come from.
     pub source: Source,
-    /// How calls are spread over its instances.
-    pub balance: Balance,
-    /// Connections to one instance at most.
-    pub max_connections: u32,
+    /// How calls to it are treated.
+    pub policies: Policies,
     /// Largest message of a call.
     pub max_message_size: ByteSize,
     /// gRPC services, for plugins without reflection.
@@ -107,12 +106,25 @@ impl PluginConfig {
     pub fn from_manifest(manifest: Manifest, over: &PluginOptions, host: &Config) -> Self {
         let Manifest { file, name, description, author, command, dir, build, transport, needs, options } =
             manifest;
+        let policies = Policies::default()
+            .with(SetBy::Host, host.policy.clone())
+            .with(SetBy::Manifest, options.policy.clone())
+            .with(SetBy::Plugin, over.policy.clone())
+            .with_targets(&options.policies)
+            .with_targets(&over.policies);
         let mut options = options.overridden(over);
         let env = std::mem::take(&mut options.env);
         let instances = options.instances.unwrap_or_default().first();
         let process = ProcessConfig { command, env, dir, build, instances, transport };
         let source = Source::Process(Box::new(process));
-        Self { description, author, manifest: Some(file), needs, ..Self::new(name, source, options, host) }
+        Self {
+            description,
+            author,
+            manifest: Some(file),
+            needs,
+            policies,
+            ..Self::new(name, source, options, host)
+        }
     }
 
     /// A plugin that runs elsewhere.
@@ -131,8 +143,10 @@ impl PluginConfig {
             author: String::new(),
             labels: options.labels,
             source,
-            balance: options.balance.unwrap_or_default(),
-            max_connections: options.max_connections.unwrap_or(MAX_CONNECTIONS),
+            policies: Policies::default()
+                .with(SetBy::Host, host.policy.clone())
+                .with(SetBy::Plugin, options.policy)
+                .with_targets(&options.policies),
             max_message_size: options.max_message_size.unwrap_or(host.max_message_size),
             services: options.services.unwrap_or_default(),
             descriptor_set: options.descriptor_set,

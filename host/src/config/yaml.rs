@@ -54,6 +54,11 @@ impl Node {
         }
     }
 
+    /// Whether it is this text.
+    pub(super) fn is_text(&self, word: &str) -> bool {
+        matches!(&self.data, Data::Scalar(text, Scalar::Text) if text == word)
+    }
+
     pub(super) fn is_null(&self) -> bool {
         matches!(self.data, Data::Scalar(_, Scalar::Null))
     }

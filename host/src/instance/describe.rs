@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use prost_types::FileDescriptorProto;
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{FileDescriptorProto, MethodDescriptorProto};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::{is_control_service, is_service_name, words};
-use crate::route::Endpoint;
+use crate::config::Idempotency;
+use crate::route::{Endpoint, MethodInfo, ServiceInfo};
 
 /// Services of one plugin at most.
 const MAX_SERVICES: usize = 1024;
+
+/// Methods of one service at most that are known by name: each has a policy of its own. Calls to others are calls to the service.
+const MAX_METHODS: usize = 1024;
 
 /// Files of one plugin at most: large API surfaces have some hundreds.
 const MAX_FILES: usize = 4096;
@@ -30,6 +35,41 @@ pub struct Description {
     /// Encoded `FileDescriptorProto`s that define them, by file name, dependencies included. Kept as they
     /// came, so that options nobody here knows survive.
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Description {
+    /// The services with what their descriptors say of their methods. A service whose descriptor is missing has none.
+    pub fn service_infos(&self) -> Vec<ServiceInfo> {
+        let mut infos: BTreeMap<&str, Vec<MethodInfo>> =
+            self.services.iter().map(|service| (service.as_str(), Vec::new())).collect();
+        for file in self.files.values() {
+            // Whoever looks at the descriptors themselves says what is wrong with them.
+            let Ok(file) = FileDescriptorProto::decode(file.as_slice()) else { continue };
+            for service in &file.service {
+                let name = match file.package() {
+                    "" => service.name().to_owned(),
+                    package => format!("{package}.{}", service.name()),
+                };
+                if let Some(methods) = infos.get_mut(name.as_str()) {
+                    *methods = service.method.iter().take(MAX_METHODS).map(method_info).collect();
+                }
+            }
+        }
+        infos.into_iter().map(|(name, methods)| ServiceInfo { name: name.to_owned(), methods }).collect()
+    }
+}
+
+fn method_info(method: &MethodDescriptorProto) -> MethodInfo {
+    let level = method.options.as_ref().map(|options| options.idempotency_level());
+    MethodInfo {
+        name: method.name().to_owned(),
+        idempotency: match level {
+            Some(IdempotencyLevel::Idempotent) => Some(Idempotency::Idempotent),
+            Some(IdempotencyLevel::NoSideEffects) => Some(Idempotency::NoSideEffects),
+            Some(IdempotencyLevel::IdempotencyUnknown) | None => None,
+        },
+        streams: method.client_streaming() || method.server_streaming(),
+    }
 }
 
 /// Why an instance cannot be described.

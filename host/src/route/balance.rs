@@ -1,138 +1,134 @@
-//! Which of several ready endpoints takes the next call.
+//! Which of several endpoints takes the next call.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::HeaderName;
+
 use super::Endpoint;
+use super::snapshot::Choice;
+use crate::config::{Balance, Balancing};
+use crate::resilience::clock::Moment;
 
-/// How calls are spread over the ready endpoints of a plugin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// Each in turn: even counts, whatever the calls cost.
-    RoundRobin,
-    /// The one with fewer calls in flight out of two taken at random ("power of two choices", Mitzenmacher
-    /// 2001): moves calls away from a slow instance without any clock.
-    #[default]
-    LeastRequest,
-}
-
-/// A name that is no policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a balancing policy: use round_robin or least_request")]
-pub struct UnknownPolicy(String);
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastRequest => "least_request",
-        })
-    }
-}
-
-impl FromStr for Policy {
-    type Err = UnknownPolicy;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        match text {
-            "round_robin" => Ok(Self::RoundRobin),
-            "least_request" => Ok(Self::LeastRequest),
-            _ => Err(UnknownPolicy(text.chars().take(64).collect())),
-        }
-    }
-}
+/// Draws before the endpoints are looked at one by one: with half of them unacceptable one call in eight gets there.
+const DRAWS: usize = 3;
 
 /// A policy with what it remembers.
 #[derive(Debug)]
 pub(super) struct Balancer {
-    policy: Policy,
+    policy: Balance,
+    hash_header: Option<HeaderName>,
+    hash_balance_factor: f64,
     turn: AtomicUsize,
 }
 
+/// What a call asks for.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) now: Moment,
+    /// Hash of the value that decides, for [`Balance::ConsistentHash`].
+    pub(super) hash: Option<u64>,
+    /// Endpoints that have been tried.
+    pub(super) tried: &'a [Arc<Endpoint>],
+    /// Calls in flight that an endpoint may have.
+    pub(super) limit: u64,
+    /// Calls in flight to all of them, where that is counted.
+    pub(super) in_flight: u64,
+}
+
+impl Ask<'_> {
+    /// Whether `endpoint` may take the call at all.
+    pub(super) fn accepts(&self, endpoint: &Arc<Endpoint>) -> bool {
+        endpoint.in_flight() < self.limit && !self.tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint))
+    }
+}
+
 impl Balancer {
-    pub(super) fn new(policy: Policy) -> Self {
-        Self { policy, turn: AtomicUsize::new(0) }
-    }
-
-    pub(super) fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// Picks among `ready`; `None` only when there is none.
-    pub(super) fn pick<'a>(&self, ready: &'a [Arc<Endpoint>]) -> Option<&'a Arc<Endpoint>> {
-        match (ready, self.policy) {
-            ([] | [_], _) => ready.first(),
-            (_, Policy::RoundRobin) => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                ready.get(turn % ready.len())
-            }
-            (_, Policy::LeastRequest) => {
-                let first = fastrand::usize(..ready.len());
-                // Any but the first, each as likely.
-                let other = (first + fastrand::usize(1..ready.len())) % ready.len();
-                match (ready.get(first), ready.get(other)) {
-                    (Some(a), Some(b)) if b.in_flight() < a.in_flight() => Some(b),
-                    (a, _) => a,
-                }
-            }
+    pub(super) fn new(settings: &Balancing) -> Self {
+        Self {
+            policy: settings.policy,
+            // Checked when it was read; one made in code that is none leads nowhere.
+            hash_header: settings.hash_header.as_deref().and_then(|name| name.parse().ok()),
+            hash_balance_factor: settings.hash_balance_factor,
+            turn: AtomicUsize::new(0),
         }
     }
+
+    /// Metadata whose value decides; `None` when none does.
+    pub(super) fn hash_header(&self) -> Option<&HeaderName> {
+        self.hash_header.as_ref().filter(|_| self.policy == Balance::ConsistentHash)
+    }
+
+    /// Picks an endpoint that the call accepts; `None` only when there is none.
+    pub(super) fn choose<'a>(&self, choice: &'a Choice, ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+        let endpoints = choice.endpoints();
+        if let [only] = endpoints {
+            return ask.accepts(only).then_some(only);
+        }
+        let chosen = match self.policy {
+            Balance::RoundRobin => None,
+            Balance::Random => draw(choice, ask, || choice.any()),
+            Balance::WeightedRandom => draw(choice, ask, || choice.weighted()),
+            Balance::LeastRequest => of_two(choice, ask, Endpoint::in_flight),
+            Balance::PeakEwma => of_two(choice, ask, |endpoint| endpoint.cost(ask.now)),
+            Balance::ConsistentHash => self.by_hash(choice, ask),
+        };
+        if let Some(chosen) = chosen {
+            return endpoints.get(chosen);
+        }
+        let start = match self.policy {
+            Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
+            _ => fastrand::usize(..),
+        };
+        scan(endpoints, start, |endpoint| admits(choice, ask, endpoint))
+            // One that is coming up is better than none.
+            .or_else(|| scan(endpoints, start, |endpoint| ask.accepts(endpoint)))
+    }
+
+    fn by_hash(&self, choice: &Choice, ask: &Ask<'_>) -> Option<usize> {
+        let (Some(hash), Some(ring)) = (ask.hash, choice.ring()) else {
+            return draw(choice, ask, || choice.weighted());
+        };
+        let accepts = |index: &usize| choice.endpoints().get(*index).is_some_and(|e| ask.accepts(e));
+        let fits = |index: &usize| {
+            let capacity = ring.capacity(*index, ask.in_flight, self.hash_balance_factor);
+            choice.endpoints().get(*index).is_some_and(|e| e.in_flight() < capacity) && accepts(index)
+        };
+        ring.walk(hash).find(fits).or_else(|| ring.walk(hash).find(accepts))
+    }
+}
+
+/// Whether `endpoint` takes the call now: one that is coming up takes its growing share only.
+fn admits(choice: &Choice, ask: &Ask<'_>, endpoint: &Arc<Endpoint>) -> bool {
+    ask.accepts(endpoint) && choice.ramp(endpoint, ask.now).is_none_or(|share| fastrand::f64() < share)
+}
+
+/// The first acceptable one of a few.
+fn draw(choice: &Choice, ask: &Ask<'_>, mut next: impl FnMut() -> Option<usize>) -> Option<usize> {
+    let endpoints = choice.endpoints();
+    (0..DRAWS)
+        .filter_map(|_| next())
+        .find(|index| endpoints.get(*index).is_some_and(|endpoint| admits(choice, ask, endpoint)))
+}
+
+/// The better of two taken at random ("power of two choices").
+fn of_two<C: PartialOrd>(choice: &Choice, ask: &Ask<'_>, cost: impl Fn(&Endpoint) -> C) -> Option<usize> {
+    let one = draw(choice, ask, || choice.weighted())?;
+    let Some(other) = draw(choice, ask, || choice.weighted_but(one)) else { return Some(one) };
+    match (choice.endpoints().get(one), choice.endpoints().get(other)) {
+        (Some(a), Some(b)) if cost(b) < cost(a) => Some(other),
+        _ => Some(one),
+    }
+}
+
+fn scan<'a>(
+    endpoints: &'a [Arc<Endpoint>],
+    start: usize,
+    admits: impl Fn(&Arc<Endpoint>) -> bool,
+) -> Option<&'a Arc<Endpoint>> {
+    let (before, after) = endpoints.split_at_checked(start.checked_rem(endpoints.len())?)?;
+    after.iter().chain(before).find(|endpoint| admits(endpoint))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::route::endpoint::tests::endpoints;
-
-    fn shares(policy: Policy, picks: usize, hold: impl Fn(usize) -> bool) -> Vec<usize> {
-        let (balancer, endpoints) = (Balancer::new(policy), endpoints(3));
-        let mut held = Vec::new();
-        let mut counts = vec![0; endpoints.len()];
-        for _ in 0..picks {
-            let picked = balancer.pick(&endpoints).unwrap();
-            let index = picked.name().ordinal() as usize;
-            counts[index] += 1;
-            if hold(index) {
-                held.push(picked.begin());
-            }
-        }
-        counts
-    }
-
-    #[test]
-    fn round_robin_gives_each_the_same() {
-        assert_eq!(shares(Policy::RoundRobin, 30_000, |_| false), [10_000; 3]);
-    }
-
-    #[test]
-    fn least_request_gives_idle_endpoints_about_the_same() {
-        for count in shares(Policy::LeastRequest, 30_000, |_| false) {
-            assert!((9_500..=10_500).contains(&count), "{count} of 30000");
-        }
-    }
-
-    #[test]
-    fn least_request_leaves_an_endpoint_that_never_answers() {
-        let counts = shares(Policy::LeastRequest, 30_000, |index| index == 1);
-        assert!(counts[1] <= 1, "{counts:?}");
-    }
-
-    #[test]
-    fn one_endpoint_is_picked_and_none_is_none() {
-        for policy in [Policy::RoundRobin, Policy::LeastRequest] {
-            let balancer = Balancer::new(policy);
-            assert!(balancer.pick(&[]).is_none());
-            assert!(balancer.pick(&endpoints(1)).is_some());
-        }
-    }
-
-    #[test]
-    fn policies_read_what_they_write() {
-        for policy in [Policy::RoundRobin, Policy::LeastRequest] {
-            assert_eq!(policy.to_string().parse(), Ok(policy));
-        }
-        assert!("random".parse::<Policy>().is_err());
-    }
-}
+mod tests;

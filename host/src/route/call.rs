@@ -5,74 +5,107 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use super::{Endpoint, MessageMeter, RouteError, reserved};
+use super::outcome::{Outcome, Pushback};
+use super::record::Record;
+use super::{Endpoint, MessageMeter, Method, RouteError, reserved};
+use crate::resilience::breaker::{Probe, Verdict};
+use crate::resilience::clock::Moment;
 use crate::transport::{BodyError, ResponseBody};
 
-pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// How a call ended, as far as the endpoint is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The endpoint did its work, whatever the application made of it.
-    Served,
-    /// The endpoint, or the connection to it, failed.
-    Failed,
-    /// The caller went away first.
-    Cancelled,
-}
-
-impl Outcome {
-    /// The codes that blame the server: those that OpenTelemetry's RPC conventions count as server errors.
-    pub(super) fn of(code: Code) -> Self {
-        match code {
-            Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss => {
-                Self::Failed
-            }
-            _ => Self::Served,
-        }
-    }
-
-    fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
-        trailers.get(&GRPC_STATUS).map(|status| Self::of(Code::from_bytes(status.as_bytes())))
-    }
-}
-
-fn is_ok(trailers: &HeaderMap) -> bool {
-    trailers.get(&GRPC_STATUS).is_some_and(|status| status == "0")
-}
-
-/// A call on its endpoint, counted there until it ends. One that is dropped before was cancelled.
+/// An attempt on its endpoint, counted there until it ends. One that is dropped before was cancelled.
 #[derive(Debug)]
 pub(super) struct Call {
     endpoint: Arc<Endpoint>,
-    counted: bool,
+    counted: Option<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    method: Arc<Method>,
+    probe: Option<Probe>,
+    began: Moment,
+    is_answered: bool,
+    /// Of the whole call, once this attempt is the one that counts.
+    record: Option<Record>,
 }
 
 impl Call {
-    /// A call that the endpoint counts.
-    pub(super) fn counted(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, counted: true }
+    /// A call that the endpoint counts from now on.
+    pub(super) fn counted(
+        endpoint: Arc<Endpoint>,
+        method: Arc<Method>,
+        probe: Option<Probe>,
+        now: Moment,
+    ) -> Self {
+        endpoint.begin();
+        method.route().begin();
+        let counted = Counted { method, probe, began: now, is_answered: false, record: None };
+        Self { endpoint, counted: Some(counted) }
     }
 
     /// A call that the endpoint knows nothing of.
     pub(super) fn uncounted(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, counted: false }
+        Self { endpoint, counted: None }
     }
 
     /// Where it goes.
-    pub(super) fn endpoint(&self) -> &Endpoint {
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// This attempt is the one that counts: the call ends with it.
+    pub(super) fn with_record(mut self, record: Option<Record>) -> Self {
+        if let Some(counted) = &mut self.counted {
+            counted.record = record;
+        }
+        self
+    }
+
+    /// Takes note of the first word of an answer, which tells how fast the endpoint is.
+    pub(super) fn answered(&mut self) {
+        if let Some(counted) = &mut self.counted {
+            let now = counted.method.route().now();
+            counted.is_answered = true;
+            self.endpoint.answered(Verdict::Success, None, now.since(counted.began), now);
+            // A stream may have no end, so that it lasts has to prove the endpoint.
+            let transition = counted.probe.as_ref().and_then(|probe| probe.answered(now));
+            if transition.is_some() {
+                counted.method.route().breaker_changed(&self.endpoint, transition);
+            }
+        }
     }
 
     /// Takes note of its end. Only the first counts.
     pub(super) fn end(&mut self, outcome: Outcome) {
-        if std::mem::take(&mut self.counted) {
-            self.endpoint.end(outcome);
+        self.end_with(outcome, None);
+    }
+
+    /// The same, when the endpoint says how long it wants to be left alone.
+    pub(super) fn end_with(&mut self, outcome: Outcome, pushback: Option<Pushback>) {
+        let pushback = match pushback {
+            Some(Pushback::After(pushback)) => Some(pushback),
+            Some(Pushback::Never) | None => None,
+        };
+        let Some(Counted { method, probe, began, is_answered, record }) = self.counted.take() else { return };
+        let route = method.route();
+        let now = route.now();
+        let verdict = outcome.verdict(method.policy().circuit_breaker.codes);
+        if !is_answered || matches!(verdict, Verdict::Failure | Verdict::Overload) {
+            self.endpoint.answered(verdict, pushback, now.since(began), now);
+        }
+        let is_probe = probe.is_some();
+        let transition = self.endpoint.end(verdict, probe, now);
+        route.end(now.since(began), outcome.code(), now);
+        if let Some(record) = record {
+            record.end(outcome.code(), now);
+        }
+        if is_probe || transition.is_some() {
+            route.breaker_changed(&self.endpoint, transition);
         }
     }
 }
@@ -103,10 +136,10 @@ impl CallBody {
         max_message: u64,
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Self {
-        // A "trailers-only" response has its status up here.
-        let outcome = Outcome::of_trailers(headers);
-        if let Some(outcome) = outcome {
-            call.end(outcome);
+        let outcome = Outcome::of(headers);
+        match outcome {
+            Some(outcome) => call.end_with(outcome, Pushback::of(headers)),
+            None => call.answered(),
         }
         let meter = MessageMeter::new(max_message);
         Self { body, call, meter, deadline, has_status: outcome.is_some(), ended: false }
@@ -114,14 +147,19 @@ impl CallBody {
 
     /// The plugin says that all is well and has not sent all of a message: nothing that a caller could trust.
     fn cut_short(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.fail(RouteError::cut_short(self.call.endpoint()).into(), Outcome::Failed)
+        self.fail(RouteError::cut_short(self.call.endpoint()))
     }
 
     fn without_status(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.fail(RouteError::without_status(self.call.endpoint()).into(), Outcome::Failed)
+        self.fail(RouteError::without_status(self.call.endpoint()))
     }
 
-    fn fail(&mut self, status: Status, outcome: Outcome) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn fail(&mut self, error: RouteError) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let outcome = Outcome::Status(error.code());
+        self.fail_with(error.into(), outcome)
+    }
+
+    fn fail_with(&mut self, status: Status, outcome: Outcome) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
         self.call.end(outcome);
         Poll::Ready(Some(Err(status)))
@@ -146,7 +184,7 @@ impl Body for CallBody {
             Poll::Pending => true,
         };
         if goes_on && this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
-            return this.fail(RouteError::deadline(this.call.endpoint()).into(), Outcome::Failed);
+            return this.fail(RouteError::deadline(this.call.endpoint()));
         }
         let Poll::Ready(frame) = polled else { return Poll::Pending };
         match frame {
@@ -154,16 +192,18 @@ impl Body for CallBody {
                 if let Some(data) = frame.data_ref() {
                     if let Err(too_large) = this.meter.advance(data) {
                         let error = RouteError::response_too_large(this.call.endpoint(), too_large);
-                        return this.fail(error.into(), Outcome::Served);
+                        return this.fail_with(error.into(), Outcome::Served(Code::ResourceExhausted));
                     }
                 } else if let Some(trailers) = frame.trailers_mut() {
                     reserved::strip(trailers, &[]);
-                    return match Outcome::of_trailers(trailers) {
-                        Some(_) if this.meter.is_within_message() && is_ok(trailers) => this.cut_short(),
+                    return match Outcome::of(trailers) {
+                        Some(outcome) if this.meter.is_within_message() && outcome.is_ok() => {
+                            this.cut_short()
+                        }
                         Some(outcome) => {
                             // Nothing comes after trailers.
                             this.ended = true;
-                            this.call.end(outcome);
+                            this.call.end_with(outcome, Pushback::of(trailers));
                             Poll::Ready(Some(Ok(frame)))
                         }
                         None if this.has_status => Poll::Ready(Some(Ok(frame))),
@@ -174,11 +214,11 @@ impl Body for CallBody {
             }
             Some(Err(BodyError::Call(error))) => {
                 let (status, outcome) = RouteError::call_with_outcome(this.call.endpoint(), error);
-                this.fail(status, outcome)
+                this.fail_with(status, outcome)
             }
             Some(Err(BodyError::Status(status))) => {
-                let outcome = Outcome::of(status.code());
-                this.fail(status, outcome)
+                let outcome = Outcome::Status(status.code());
+                this.fail_with(status, outcome)
             }
             None if this.has_status => {
                 this.ended = true;

@@ -1,5 +1,6 @@
 //! The service that sends any gRPC call where it belongs.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -7,12 +8,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
 use plugmesh::metadata;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::call::CallBody;
+use super::errand::{Errand, Terms};
+use super::record::Record;
 use super::response_future::ResponseFuture;
-use super::{RouteError, Router, timeout};
+use super::stats::Event;
+use super::{Method, RouteError, Router, timeout};
 use crate::BoxError;
+use crate::resilience::clock::Moment;
+use crate::resilience::hash_ring::HashRing;
 
 // As header names, since a text is checked and folded to lower case each time it is looked up.
 static PLUGIN: HeaderName = HeaderName::from_static(metadata::PLUGIN);
@@ -40,18 +47,62 @@ impl Channel {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = service(request.uri().path())?;
-        let Wishes { plugin, instance: pinned, timeout } = Wishes::of(request.headers());
-        let route = self.router.find(service, plugin)?;
-        let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        let picked = match route.pick(pinned) {
-            Err(why) if why.is_not_connected() => {
-                let pinned = pinned.map(str::to_owned);
-                return Ok(ResponseFuture::reconnecting(route, pinned, why, request, deadline));
+        let wishes = Wishes::of(request.headers());
+        let method = self.router.find(request.uri().path(), wishes.plugin)?;
+        let now = method.route().now();
+        let record = Record::new(method.clone(), now);
+        match self.admit(method, &wishes, request.headers(), now) {
+            Ok((method, terms)) => Ok(self.begin(method, terms, request, record, now)),
+            Err(error) => {
+                record.end(error.code(), now);
+                Err(error)
             }
-            picked => picked?,
-        };
-        Ok(ResponseFuture::sent(picked, request, route.max_message(), deadline))
+        }
+    }
+
+    /// Judges a call by its head.
+    fn admit(
+        &self,
+        method: Arc<Method>,
+        wishes: &Wishes<'_>,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Result<(Arc<Method>, Terms), RouteError> {
+        let terms = wishes.terms(&method, headers)?;
+        if let Some(rates) = method.rates()
+            && let Err(wait) = rates.admit(headers, now)
+        {
+            method.stats().count(Event::RateLimited);
+            return Err(RouteError::rate_limited(method.route().plugin(), wait));
+        }
+        Ok((method, terms))
+    }
+
+    fn begin<B>(
+        &self,
+        method: Arc<Method>,
+        terms: Terms,
+        request: Request<B>,
+        mut record: Record,
+        now: Moment,
+    ) -> ResponseFuture<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        method.route().budget().deposit(now);
+        let memory = self.router.replay_memory().clone();
+        let (errand, request) = Errand::new(method, terms, request, memory);
+        if let Some(limit) = errand.method.route().limit() {
+            match limit.limiter().try_acquire() {
+                Some(permit) => record.hold(permit),
+                None => return ResponseFuture::queued(errand, request, record),
+            }
+        }
+        match errand.pick(&[], now) {
+            Ok(picked) => ResponseFuture::sent(errand, picked, request, record),
+            Err(why) => ResponseFuture::waiting(errand, why, request, record),
+        }
     }
 }
 
@@ -70,15 +121,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.send(request).unwrap_or_else(ResponseFuture::failed)
-    }
-}
-
-/// `package.Service` of `/package.Service/Method`.
-fn service(path: &str) -> Result<&str, RouteError> {
-    let (service, method) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or_default();
-    match service.is_empty() || method.is_empty() {
-        true => Err(RouteError::malformed_path(path)),
-        false => Ok(service),
     }
 }
 
@@ -105,5 +147,26 @@ impl<'a> Wishes<'a> {
             }
         }
         wishes
+    }
+
+    /// What holds for the call, with what its method's policy says.
+    fn terms(&self, method: &Method, headers: &HeaderMap) -> Result<Terms, RouteError> {
+        let connection = &method.policy().connection;
+        let by_default = connection.request_timeout.filter(|_| method.has_default_deadline());
+        let wanted = self.timeout.or(by_default);
+        let timeout = match connection.max_request_timeout {
+            Some(max) => Some(wanted.map_or(max, |wanted| wanted.min(max))),
+            None => wanted,
+        };
+        if timeout == Some(Duration::ZERO) {
+            return Err(RouteError::late(method.route().plugin()));
+        }
+        let hash = method.hash_header().and_then(|name| headers.get(name));
+        Ok(Terms {
+            pinned: self.instance.map(Box::from),
+            hash: hash.map(|value| HashRing::hash(value.as_bytes())),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            is_deadline_ours: timeout != self.timeout,
+        })
     }
 }

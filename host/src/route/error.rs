@@ -3,15 +3,20 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
-use super::call::Outcome;
+use super::outcome::Outcome;
 use super::{Availability, Endpoint, TooLarge};
 use crate::BoxError;
 use crate::name::PluginName;
 use crate::transport::{CallError, StreamError};
+
+/// When to try again, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a call got no answer from a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +24,21 @@ use crate::transport::{CallError, StreamError};
 pub struct RouteError {
     code: Code,
     message: String,
-    not_connected: bool,
+    /// When trying again makes sense.
+    retry_after: Option<Duration>,
     #[source]
     source: Option<BoxError>,
 }
 
 impl From<RouteError> for Status {
     fn from(error: RouteError) -> Self {
-        let mut status = Status::new(error.code, error.message);
+        let mut status = match error.retry_after {
+            None => Status::new(error.code, error.message),
+            Some(delay) => {
+                let details = ErrorDetails::with_retry_info(Some(delay));
+                Status::with_error_details(error.code, error.message, details)
+            }
+        };
         if let Some(source) = error.source {
             status.set_source(Arc::from(source));
         }
@@ -41,7 +53,7 @@ impl RouteError {
     }
 
     fn new(code: Code, message: String) -> Self {
-        Self { code, message, not_connected: false, source: None }
+        Self { code, message, retry_after: None, source: None }
     }
 
     fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -100,6 +112,48 @@ impl RouteError {
         Self::new(Code::Unavailable, format!("the plugin {plugin} has no ready instance: {states}"))
     }
 
+    pub(super) fn all_resting(plugin: &PluginName) -> Self {
+        let message = format!(
+            "the circuit breakers of too many instances of the plugin {plugin} are open, because they failed too often; \
+             `plugmesh explain` says when each is tried again"
+        );
+        Self::new(Code::Unavailable, message)
+    }
+
+    pub(super) fn no_weight(plugin: &PluginName) -> Self {
+        let message =
+            format!("every ready instance of the plugin {plugin} has weight 0; see balance.members");
+        Self::new(Code::Unavailable, message)
+    }
+
+    pub(super) fn full(plugin: &PluginName) -> Self {
+        let message = format!(
+            "every instance of the plugin {plugin} has as many calls in flight as concurrency.max_in_flight_per_instance \
+             allows"
+        );
+        Self::exhausted(message, RETRY_AFTER)
+    }
+
+    /// For now: there will be room after `delay`.
+    pub(super) fn exhausted(message: String, delay: Duration) -> Self {
+        Self { retry_after: Some(delay), ..Self::new(Code::ResourceExhausted, message) }
+    }
+
+    pub(super) fn late_in_queue(message: String) -> Self {
+        Self::new(Code::DeadlineExceeded, message)
+    }
+
+    pub(super) fn too_many_waiting(plugin: &PluginName) -> Self {
+        let message = format!("too many calls wait for an instance of the plugin {plugin} already");
+        Self::exhausted(message, RETRY_AFTER)
+    }
+
+    pub(super) fn late(plugin: &PluginName) -> Self {
+        let message =
+            format!("the deadline of the call to the plugin {plugin} had passed before it was sent");
+        Self::new(Code::DeadlineExceeded, message)
+    }
+
     pub(super) fn no_instance(plugin: &PluginName, pinned: &str) -> Self {
         let pinned: String = pinned.chars().take(128).collect();
         Self::new(Code::Unavailable, format!("the plugin {plugin} has no instance {pinned:?} (any more)"))
@@ -112,13 +166,7 @@ impl RouteError {
     pub(super) fn not_connected(endpoint: &Endpoint) -> Self {
         let message =
             format!("{} has no open connection; the host is opening one, try again", place(endpoint));
-        let error = Self::new(Code::Unavailable, message).because(CallError::NotConnected);
-        Self { not_connected: true, ..error }
-    }
-
-    /// Whether the endpoint is as it should be but for a connection to it.
-    pub(super) fn is_not_connected(&self) -> bool {
-        self.not_connected
+        Self::new(Code::Unavailable, message).because(CallError::NotConnected)
     }
 
     /// What it told was so until the deadline.
@@ -201,8 +249,13 @@ impl RouteError {
 
     pub(super) fn call_with_outcome(endpoint: &Endpoint, error: CallError) -> (Status, Outcome) {
         match error {
-            CallError::NotConnected => (Self::not_connected(endpoint).into(), Outcome::Failed),
-            CallError::Stream(error) => (Self::stream(endpoint, error).into(), Outcome::Failed),
+            CallError::NotConnected => {
+                (Self::not_connected(endpoint).into(), Outcome::Status(Code::Unavailable))
+            }
+            CallError::Stream(error) => {
+                let outcome = Outcome::Status(error.code());
+                (Self::stream(endpoint, error).into(), outcome)
+            }
             CallError::Request(error) => {
                 let status = match error.downcast_ref::<TooLarge>() {
                     Some(too_large) => Self::too_large("request", endpoint, *too_large).into(),

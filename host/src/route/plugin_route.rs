@@ -1,28 +1,40 @@
 //! The endpoints of one plugin.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+use tonic::Code;
 
-use super::balance::Balancer;
+use super::admission::{InFlight, RateScopes};
+use super::balance::Ask;
 use super::call::Call;
-use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, Policy, RouteError};
-use crate::name::{InstanceId, PluginName};
-use crate::transport::Slot;
+use super::snapshot::{Mode, Rules, Snapshot};
+use super::unpicked::Unpicked;
+use super::wait::Waiting;
+use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, Method, RouteError};
+use crate::config::{Policies, Policy};
+use crate::name::{InstanceId, InstanceName, PluginName};
+use crate::resilience::breaker::{Probe, Transition};
+use crate::resilience::budget::RetryBudget;
+use crate::resilience::clock::{Clock, Moment};
+use crate::transport::{Lane, Slot};
 
 /// How calls to one plugin are treated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteSettings {
-    /// How calls are spread. Default: [`Policy::LeastRequest`].
-    pub policy: Policy,
+    /// How calls are treated, by service and method.
+    pub policies: Policies,
     /// Largest message in bytes, in either direction. Default: [`DEFAULT_MAX_MESSAGE`].
     pub max_message: u64,
 }
 
 impl Default for RouteSettings {
     fn default() -> Self {
-        Self { policy: Policy::default(), max_message: DEFAULT_MAX_MESSAGE }
+        Self { policies: Policies::default(), max_message: DEFAULT_MAX_MESSAGE }
     }
 }
 
@@ -30,12 +42,31 @@ impl Default for RouteSettings {
 #[derive(Debug)]
 pub struct Route {
     plugin: PluginName,
-    max_message: u64,
-    balancer: Balancer,
-    endpoints: ArcSwap<Endpoints>,
-    wake: ArcSwapOption<Wake>,
+    settings: RouteSettings,
+    policy: Policy,
+    rules: Rules,
+    clock: Clock,
+    snapshot: ArcSwap<Snapshot>,
     // Whoever changes the snapshot holds this, so that no change is lost.
     changing: Mutex<()>,
+    readiness: watch::Sender<Readiness>,
+    wake: ArcSwapOption<Wake>,
+    /// Calls in flight, where balancing has to know.
+    in_flight: Option<AtomicU64>,
+    budget: RetryBudget,
+    waiting: Waiting,
+    rates: RateScopes,
+    limit: Option<InFlight>,
+}
+
+/// Whether a call would find an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// None has been ready since then.
+    NotReady(Moment),
+    /// None is, and one is being started because a call wants it.
+    Waking,
 }
 
 /// Called when a call finds no endpoint that is ready.
@@ -48,6 +79,7 @@ impl fmt::Debug for Wake {
 }
 
 /// Where one call goes.
+#[derive(Debug)]
 pub(super) struct Picked {
     /// The way there.
     pub(super) slot: Slot,
@@ -55,23 +87,31 @@ pub(super) struct Picked {
     pub(super) call: Call,
 }
 
-/// What a call sees: never changed, only replaced.
-#[derive(Debug, Default)]
-struct Endpoints {
-    all: Vec<Arc<Endpoint>>,
-    ready: Vec<Arc<Endpoint>>,
-}
-
 impl Route {
     /// A route without endpoints.
     pub fn new(plugin: PluginName, settings: RouteSettings) -> Arc<Self> {
+        let policy = settings.policies.of_plugin();
+        let rules = Rules::new(&policy, &settings.policies);
+        let clock = Clock::start();
+        let (readiness, _) = watch::channel(Readiness::NotReady(clock.now()));
+        let in_flight = rules.needs_ring().then(AtomicU64::default);
+        let budget = RetryBudget::new(policy.retry.budget_ratio, policy.retry.budget_min_per_second);
+        let (rates, limit) = (RateScopes::new(&policy), InFlight::new(&policy.concurrency));
         Arc::new(Self {
             plugin,
-            max_message: settings.max_message,
-            balancer: Balancer::new(settings.policy),
-            endpoints: ArcSwap::default(),
-            wake: ArcSwapOption::empty(),
+            settings,
+            policy,
+            rules,
+            clock,
+            snapshot: ArcSwap::default(),
             changing: Mutex::new(()),
+            readiness,
+            wake: ArcSwapOption::empty(),
+            in_flight,
+            budget,
+            waiting: Waiting::default(),
+            rates,
+            limit,
         })
     }
 
@@ -80,24 +120,103 @@ impl Route {
         &self.plugin
     }
 
-    /// How calls are spread.
-    pub fn policy(&self) -> Policy {
-        self.balancer.policy()
+    /// What is said of how calls are treated.
+    pub fn policies(&self) -> &Policies {
+        &self.settings.policies
+    }
+
+    /// What holds for the plugin as a whole.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Largest message in bytes.
     pub fn max_message(&self) -> u64 {
-        self.max_message
+        self.settings.max_message
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What retries and hedges are paid from.
+    pub(super) fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    /// How many calls a second may be made.
+    pub(super) fn rates(&self) -> &RateScopes {
+        &self.rates
+    }
+
+    /// How many calls may be in flight; `None` for any number.
+    pub(super) fn limit(&self) -> Option<&InFlight> {
+        self.limit.as_ref()
+    }
+
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
     }
 
     /// Every endpoint, by ordinal, then the newest first.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
-        self.endpoints.load().all.clone()
+        self.snapshot.load().all.clone()
     }
 
     /// Whether any endpoint may be picked now.
     pub fn is_ready(&self) -> bool {
-        !self.endpoints.load().ready.is_empty()
+        self.snapshot.load().is_ready
+    }
+
+    pub(super) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Has `wake` called whenever a call finds no endpoint that is ready. It must not wait, and is called often while
+    /// there is none. Replaces what was given before.
+    pub fn on_wanted(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.wake.store(Some(Arc::new(Wake(wake))));
+    }
+
+    /// Says that an endpoint is being started because a call wants it: calls wait for it as long as they may, however long
+    /// there was none.
+    pub fn is_waking(&self) {
+        self.set_waking(true);
+    }
+
+    /// Says that its start failed: from now on calls wait as for any endpoint that is not ready.
+    pub fn is_not_waking(&self) {
+        self.set_waking(false);
+    }
+
+    fn set_waking(&self, waking: bool) {
+        let now = self.now();
+        self.readiness.send_if_modified(|readiness| {
+            let next = match (&readiness, waking) {
+                (Readiness::NotReady(_), true) => Readiness::Waking,
+                (Readiness::Waking, false) => Readiness::NotReady(now),
+                _ => return false,
+            };
+            *readiness = next;
+            true
+        });
+    }
+
+    /// An endpoint for this route, not yet in it.
+    pub fn endpoint(&self, name: InstanceName, id: InstanceId, epoch: u64, lane: Lane) -> Arc<Endpoint> {
+        Endpoint::new(name, id, epoch, lane, &self.policy)
     }
 
     /// Adds an endpoint, with the availability it has.
@@ -107,9 +226,10 @@ impl Route {
 
     /// Forgets an endpoint. Calls on it go on to their end.
     pub fn remove(&self, id: &InstanceId) {
+        let now = self.now();
         self.change(|all| {
             for endpoint in all.iter().filter(|endpoint| endpoint.id() == id) {
-                endpoint.store_availability(Availability::Gone);
+                endpoint.store_availability(Availability::Gone, now);
             }
             all.retain(|endpoint| endpoint.id() != id);
         });
@@ -117,76 +237,190 @@ impl Route {
 
     /// Says whether an endpoint may be picked from now on.
     pub fn set_availability(&self, endpoint: &Endpoint, availability: Availability) {
-        self.change(|_| endpoint.store_availability(availability));
+        let now = self.now();
+        self.change(|_| endpoint.store_availability(availability, now));
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Endpoint>>)) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = self.endpoints.load().all.clone();
+        let mut all = self.snapshot.load().all.clone();
         change(&mut all);
-        all.sort_by_key(|endpoint| (endpoint.name().ordinal(), std::cmp::Reverse(endpoint.epoch())));
-        let ready =
-            all.iter().filter(|endpoint| endpoint.availability() == Availability::Ready).cloned().collect();
-        self.endpoints.store(Arc::new(Endpoints { all, ready }));
+        let snapshot = Snapshot::new(all, &self.rules);
+        let is_ready = snapshot.is_ready;
+        if let Some(limit) = &self.limit {
+            limit.resize(snapshot.choice.endpoints().len());
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        // After the store: whoever is woken finds what it waited for.
+        self.readiness.send_if_modified(|readiness| {
+            let changed = is_ready != (*readiness == Readiness::Ready);
+            if changed {
+                *readiness = if is_ready { Readiness::Ready } else { Readiness::NotReady(self.now()) };
+            }
+            changed
+        });
     }
 
-    /// Has `wake` called whenever a call finds no endpoint that is ready. It must not wait, and is called often while
-    /// there is none. Replaces what was given before.
-    pub fn on_wanted(&self, wake: Arc<dyn Fn() + Send + Sync>) {
-        self.wake.store(Some(Arc::new(Wake(wake))));
+    /// Looks at the breakers again, one of which has changed.
+    pub(super) fn breaker_changed(&self, endpoint: &Endpoint, transition: Option<Transition>) {
+        match transition {
+            Some(Transition::Opened { rule, until }) => {
+                let rest = until.since(self.now());
+                tracing::warn!(
+                    plugin = %self.plugin, instance = %endpoint.name(), ?rule, rest_ms = rest.as_millis() as u64,
+                    "circuit breaker open: it fails too often"
+                );
+            }
+            Some(Transition::Reopened { until }) => {
+                let rest = until.since(self.now());
+                tracing::info!(
+                    plugin = %self.plugin, instance = %endpoint.name(), rest_ms = rest.as_millis() as u64,
+                    "circuit breaker open again: its probe failed"
+                );
+            }
+            Some(Transition::Closed) => {
+                tracing::info!(plugin = %self.plugin, instance = %endpoint.name(), "circuit breaker closed");
+            }
+            None => {}
+        }
+        self.change(|_| {});
+    }
+
+    /// A call begins on one of the endpoints.
+    pub(super) fn begin(&self) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It has ended.
+    pub(super) fn end(&self, took: Duration, code: Code, now: Moment) {
+        if let Some(limit) = &self.limit
+            && limit.learn(took, code, now)
+        {
+            limit.resize(self.snapshot.load().choice.endpoints().len());
+        }
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Picks an endpoint for one call, and a way to send it there. `pinned` is the name or the id of the
-    /// instance that the caller insists on.
-    pub(super) fn pick(&self, pinned: Option<&str>) -> Result<Picked, RouteError> {
-        let endpoints = self.endpoints.load();
+    /// instance that the caller insists on; `hash` is that of the value by which the method is balanced; endpoints in `tried` are
+    /// taken only when there is no other.
+    pub(super) fn pick(
+        &self,
+        method: &Arc<Method>,
+        pinned: Option<&str>,
+        hash: Option<u64>,
+        tried: &[Arc<Endpoint>],
+        now: Moment,
+    ) -> Result<Picked, Unpicked> {
+        let snapshot = self.snapshot.load();
         if let Some(pinned) = pinned {
-            let endpoint = self.pinned(&endpoints, pinned)?;
-            let slot = endpoint.lane().slot().ok_or_else(|| RouteError::not_connected(endpoint))?;
-            return Ok(Picked { slot, call: endpoint.begin() });
+            let endpoint = self.pinned(&snapshot, pinned)?;
+            let slot = endpoint.lane().slot().ok_or_else(|| Unpicked::not_connected(endpoint))?;
+            return Ok(Picked { slot, call: Call::counted(endpoint.clone(), method.clone(), None, now) });
         }
-        let picked = self.balancer.pick(&endpoints.ready).ok_or_else(|| self.nothing_ready(&endpoints))?;
-        if let Some(slot) = picked.lane().slot() {
-            return Ok(Picked { slot, call: picked.begin() });
+        if now >= snapshot.next_probe
+            && let Some(picked) = self.probe(&snapshot, method, tried, now)
+        {
+            return Ok(picked);
+        }
+        let mut ask = self.ask(hash, tried, now);
+        let mut endpoint = method.balancer().choose(&snapshot.choice, &ask);
+        if endpoint.is_none() && !tried.is_empty() {
+            ask.tried = &[];
+            endpoint = method.balancer().choose(&snapshot.choice, &ask);
+        }
+        let endpoint = endpoint.ok_or_else(|| self.nothing(&snapshot))?;
+        let picked = |endpoint: &Arc<Endpoint>, slot| Picked {
+            slot,
+            call: Call::counted(endpoint.clone(), method.clone(), None, now),
+        };
+        if let Some(slot) = endpoint.lane().slot() {
+            return Ok(picked(endpoint, slot));
         }
         // Its connection is gone and its owner has not noticed yet: nothing was sent, so any other will do.
-        let others = endpoints.ready.iter();
-        let other = others.filter_map(|endpoint| endpoint.lane().slot().map(|slot| (endpoint, slot))).next();
-        let (endpoint, slot) = other.ok_or_else(|| RouteError::not_connected(picked))?;
-        Ok(Picked { slot, call: endpoint.begin() })
+        let others = snapshot.choice.endpoints().iter().filter(|other| ask.accepts(other));
+        let other = others.filter_map(|other| Some((other, other.lane().slot()?))).next();
+        let (other, slot) = other.ok_or_else(|| Unpicked::not_connected(endpoint))?;
+        Ok(picked(other, slot))
     }
 
-    /// Connects again to an endpoint that should have a connection and has none: its server may have asked for
-    /// a new one (GOAWAY) without being any less ready.
-    pub(super) async fn reconnect(&self, pinned: Option<&str>) {
-        let endpoints = self.endpoints.load_full();
-        let endpoint = match pinned {
-            Some(pinned) => self.pinned(&endpoints, pinned).ok(),
-            None => self.balancer.pick(&endpoints.ready),
+    /// An endpoint that is not among those `tried`, and a way to send a call there; `None` when there is no other. The call
+    /// is not counted yet.
+    pub(super) fn find_other(
+        &self,
+        method: &Method,
+        hash: Option<u64>,
+        tried: &[Arc<Endpoint>],
+        now: Moment,
+    ) -> Option<(Arc<Endpoint>, Slot)> {
+        let snapshot = self.snapshot.load();
+        let endpoint = method.balancer().choose(&snapshot.choice, &self.ask(hash, tried, now))?;
+        Some((endpoint.clone(), endpoint.lane().slot()?))
+    }
+
+    fn ask<'a>(&self, hash: Option<u64>, tried: &'a [Arc<Endpoint>], now: Moment) -> Ask<'a> {
+        let limit = self.policy.concurrency.max_in_flight_per_instance.map_or(u64::MAX, u64::from);
+        let in_flight = self.in_flight.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
+        Ask { now, hash, tried, limit, in_flight }
+    }
+
+    /// Sends the call to an endpoint that had its rest, to see whether it does better.
+    fn probe(
+        &self,
+        snapshot: &Snapshot,
+        method: &Arc<Method>,
+        tried: &[Arc<Endpoint>],
+        now: Moment,
+    ) -> Option<Picked> {
+        let untried = |endpoint: &&Arc<Endpoint>| !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint));
+        let probe = |endpoint: &Arc<Endpoint>| {
+            let slot = endpoint.lane().slot()?;
+            let probe: Probe = endpoint.try_probe(now)?;
+            Some((endpoint.clone(), slot, probe))
         };
-        if let Some(endpoint) = endpoint {
-            endpoint.lane().reconnect().await;
-        }
+        let (endpoint, slot, probe) = snapshot.resting.iter().filter(untried).find_map(probe)?;
+        // The next probe is due later.
+        self.change(|_| {});
+        Some(Picked { slot, call: Call::counted(endpoint, method.clone(), Some(probe), now) })
     }
 
-    fn pinned<'a>(&self, endpoints: &'a Endpoints, pinned: &str) -> Result<&'a Arc<Endpoint>, RouteError> {
+    fn pinned<'a>(&self, snapshot: &'a Snapshot, pinned: &str) -> Result<&'a Arc<Endpoint>, Unpicked> {
         let named = |endpoint: &&Arc<Endpoint>| {
             endpoint.name().as_str() == pinned || endpoint.id().as_str() == pinned
         };
         // Draining instances still answer those who insist on them; the ready one of a name comes first.
-        let found = endpoints.ready.iter().find(named).or_else(|| endpoints.all.iter().find(named));
+        let is_ready = |endpoint: &&Arc<Endpoint>| endpoint.availability() == Availability::Ready;
+        let found =
+            snapshot.all.iter().filter(named).find(is_ready).or_else(|| snapshot.all.iter().find(named));
         match found.map(|endpoint| (endpoint, endpoint.availability())) {
             Some((endpoint, Availability::Ready | Availability::Draining)) => Ok(endpoint),
-            Some((endpoint, availability)) => Err(RouteError::pinned(endpoint, &availability)),
-            None => Err(RouteError::no_instance(&self.plugin, pinned)),
+            Some((endpoint, availability)) => Err(RouteError::pinned(endpoint, &availability).into()),
+            None => Err(RouteError::no_instance(&self.plugin, pinned).into()),
         }
     }
 
-    fn nothing_ready(&self, endpoints: &Endpoints) -> RouteError {
-        if let Some(wake) = &*self.wake.load() {
+    pub(super) fn nothing(&self, snapshot: &Snapshot) -> Unpicked {
+        if !snapshot.is_ready
+            && let Some(wake) = &*self.wake.load()
+        {
             (wake.0)();
         }
-        let states = endpoints.all.iter().map(|e| format!("{} is {}", e.name(), e.availability())).collect();
+        match snapshot.mode {
+            _ if !snapshot.is_ready => Unpicked::NotReady(self.nothing_ready(snapshot)),
+            Mode::FailClosed => RouteError::all_resting(&self.plugin).into(),
+            Mode::Normal | Mode::FailOpen if snapshot.choice.endpoints().is_empty() => {
+                RouteError::no_weight(&self.plugin).into()
+            }
+            Mode::Normal | Mode::FailOpen => Unpicked::Full,
+        }
+    }
+
+    fn nothing_ready(&self, snapshot: &Snapshot) -> RouteError {
+        let states = snapshot.all.iter().map(|e| format!("{} is {}", e.name(), e.availability())).collect();
         RouteError::nothing_ready(&self.plugin, states)
     }
 }

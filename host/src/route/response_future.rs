@@ -5,41 +5,73 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use tokio::time::Sleep;
-use tonic::Status;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Code, Status};
 
-use super::call::{Call, CallBody, GRPC_STATUS, Outcome};
+use super::attempt::{Answer, Attempt, Failure};
+use super::call::CallBody;
+use super::errand::{Errand, Replay};
+use super::hedge::hedged;
+use super::outcome::Outcome;
 use super::plugin_route::Picked;
-use super::{MessageMeter, Route, RouteError, reserved};
+use super::record::Record;
+use super::retry::{History, Why};
+use super::unpicked::Unpicked;
+use super::{Endpoint, RouteError};
 use crate::BoxError;
-use crate::transport::{ResponseBody, Sending};
+use crate::resilience::limiter::Permit;
 
 /// A call of a [`Channel`](super::Channel) until its response begins. Dropping it cancels the call at the plugin.
 ///
 /// Written by hand: every call has one, and what the compiler makes of an `async` block is several times as
 /// large, and is copied as it is made.
 #[must_use = "a call goes on as its future is polled"]
-pub struct ResponseFuture<B>(State<B>);
+pub struct ResponseFuture<B> {
+    state: State<B>,
+    /// Gone when the response has begun; none for a call that has no method.
+    record: Option<Record>,
+}
 
 enum State<B> {
     Sent(Sent<B>),
-    /// Rare and larger.
-    Reconnecting(Pin<Box<dyn Future<Output = Result<Sent<B>, Status>> + Send>>),
+    /// For a place, for an endpoint, or for the time of the next attempt: rare and larger.
+    Waiting(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
+    /// Several attempts at once.
+    Hedged(Pin<Box<dyn Future<Output = Result<Begun, Status>> + Send>>),
     /// Empty after the status was given.
     Failed(Option<Status>),
 }
 
+/// A call of which an attempt is under way.
 struct Sent<B> {
-    sending: Sending<Metered<B>>,
-    /// Gone when the response has begun.
-    call: Option<Call>,
+    errand: Arc<Errand<B>>,
+    attempt: Attempt<B>,
+    /// Of the call.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Of this attempt, when there may be another.
+    timeout: Option<Pin<Box<Sleep>>>,
+    history: History,
+}
+
+/// A call that has waited, and the place that it got.
+type Resumed<B> = (Sent<B>, Option<Permit>);
+
+/// A response that has begun, and how long it may go on.
+struct Begun {
+    answer: Answer,
     max_message: u64,
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What becomes of a call when an attempt ends.
+enum Next<B> {
+    Done(Result<Begun, Status>),
+    Again(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
 }
 
 impl<B> ResponseFuture<B>
@@ -47,40 +79,54 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
+    /// Sent to the endpoint that was picked.
     pub(super) fn sent(
+        errand: Arc<Errand<B>>,
         picked: Picked,
-        request: Request<B>,
-        max_message: u64,
-        deadline: Option<Pin<Box<Sleep>>>,
+        request: Request<Replay<B>>,
+        record: Record,
     ) -> Self {
-        Self(State::Sent(Sent::new(picked, request, max_message, deadline)))
+        let state = match errand.method.is_hedged() && errand.pinned.is_none() {
+            false => State::Sent(Sent::new(errand, picked, request, None, History::default())),
+            true => State::Hedged(Box::pin(async move {
+                let (max_message, deadline) = (errand.method.route().max_message(), errand.deadline);
+                let answer = hedged(errand, picked, request).await?;
+                let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+                Ok(Begun { answer, max_message, deadline })
+            })),
+        };
+        Self { state, record: Some(record) }
     }
 
-    /// Sent when there is a connection again; `why` tells which there is not now.
-    pub(super) fn reconnecting(
-        route: Arc<Route>,
-        pinned: Option<String>,
-        why: RouteError,
-        request: Request<B>,
-        mut deadline: Option<Pin<Box<Sleep>>>,
+    /// Sent when there is an endpoint for it; `why` there is none now.
+    pub(super) fn waiting(
+        errand: Arc<Errand<B>>,
+        why: Unpicked,
+        request: Request<Replay<B>>,
+        record: Record,
     ) -> Self {
-        Self(State::Reconnecting(Box::pin(async move {
-            let reconnected = route.reconnect(pinned.as_deref());
-            match &mut deadline {
-                None => reconnected.await,
-                Some(deadline) => tokio::select! {
-                    biased;
-                    () = reconnected => {}
-                    () = deadline => return Err(why.at_the_deadline().into()),
-                },
-            }
-            let picked = route.pick(pinned.as_deref())?;
-            Ok(Sent::new(picked, request, route.max_message(), deadline))
-        })))
+        let state = State::Waiting(Box::pin(async move {
+            let picked = errand.pick_later(&[], why).await?;
+            Ok((Sent::new(errand, picked, request, None, History::default()), None))
+        }));
+        Self { state, record: Some(record) }
+    }
+
+    /// Sent when there is room for it, of which there is none now.
+    pub(super) fn queued(errand: Arc<Errand<B>>, request: Request<Replay<B>>, record: Record) -> Self {
+        let state = State::Waiting(Box::pin(async move {
+            let permit = errand.acquire().await?;
+            let picked = match errand.pick(&[], errand.method.route().now()) {
+                Ok(picked) => picked,
+                Err(why) => errand.pick_later(&[], why).await?,
+            };
+            Ok((Sent::new(errand, picked, request, None, History::default()), permit))
+        }));
+        Self { state, record: Some(record) }
     }
 
     pub(super) fn failed(error: RouteError) -> Self {
-        Self(State::Failed(Some(error.into())))
+        Self { state: State::Failed(Some(error.into())), record: None }
     }
 }
 
@@ -92,24 +138,48 @@ where
     type Output = Result<Response<CallBody>, Status>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let state = &mut self.get_mut().0;
-        if let State::Reconnecting(reconnecting) = state {
-            *state = match ready!(reconnecting.as_mut().poll(cx)) {
-                Ok(sent) => State::Sent(sent),
-                Err(status) => State::Failed(Some(status)),
+        let this = self.get_mut();
+        let result = loop {
+            this.state = match &mut this.state {
+                State::Sent(sent) => match ready!(sent.poll(cx)) {
+                    Next::Done(result) => break result,
+                    Next::Again(waiting) => State::Waiting(waiting),
+                },
+                State::Waiting(waiting) => match ready!(waiting.as_mut().poll(cx)) {
+                    Ok((sent, permit)) => {
+                        if let (Some(permit), Some(record)) = (permit, &mut this.record) {
+                            record.hold(permit);
+                        }
+                        State::Sent(sent)
+                    }
+                    Err(status) => State::Failed(Some(status)),
+                },
+                State::Hedged(hedged) => break ready!(hedged.as_mut().poll(cx)),
+                // For who polls again what has given its response.
+                State::Failed(status) => break Err(status.take().unwrap_or_else(over)),
             };
-        }
-        match state {
-            State::Sent(sent) => sent.poll(cx),
-            State::Failed(status) => Poll::Ready(Err(status.take().unwrap_or_else(over))),
-            State::Reconnecting(_) => Poll::Pending,
-        }
+        };
+        let record = this.record.take();
+        this.state = State::Failed(None);
+        Poll::Ready(match result {
+            Ok(begun) => Ok(begun.respond(record)),
+            Err(status) => {
+                if let Some(record) = record {
+                    record.end_now(status.code());
+                }
+                Err(status)
+            }
+        })
     }
 }
 
-/// For who polls again what has given its response.
-fn over() -> Status {
-    Status::cancelled("the call is over")
+impl Begun {
+    fn respond(self, record: Option<Record>) -> Response<CallBody> {
+        let Answer { head, body, call } = self.answer;
+        let call = call.with_record(record);
+        let body = CallBody::new(&head.headers, body, call, self.max_message, self.deadline);
+        Response::from_parts(head, body)
+    }
 }
 
 impl<B> Sent<B>
@@ -117,109 +187,134 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    fn new(picked: Picked, request: Request<B>, max_message: u64, deadline: Option<Pin<Box<Sleep>>>) -> Self {
-        let request = request.map(|body| Metered { body, meter: MessageMeter::new(max_message) });
-        Self { sending: picked.slot.send(request), call: Some(picked.call), max_message, deadline }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<CallBody>, Status>> {
-        let answer = match Pin::new(&mut self.sending).poll(cx) {
-            Poll::Ready(answer) => Some(answer),
-            // An answer that is there counts even when time is up as well.
-            Poll::Pending => {
-                let deadline = self.deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx));
-                match deadline {
-                    Some(Poll::Ready(())) => None,
-                    Some(Poll::Pending) | None => return Poll::Pending,
-                }
+    fn new(
+        errand: Arc<Errand<B>>,
+        picked: Picked,
+        request: Request<Replay<B>>,
+        deadline: Option<Pin<Box<Sleep>>>,
+        history: History,
+    ) -> Self {
+        let retry = &errand.method.policy().retry;
+        let timeout = match retry.attempt_timeout {
+            Some(timeout) if errand.method.is_idempotent() && history.retries() < retry.max_retries => {
+                Some(Box::pin(tokio::time::sleep(timeout)))
             }
+            _ => None,
         };
-        let Some(mut call) = self.call.take() else { return Poll::Ready(Err(over())) };
-        Poll::Ready(match answer {
-            Some(Ok(response)) => self.begin(response, call),
-            Some(Err(error)) => {
-                let (status, outcome) = RouteError::call_with_outcome(call.endpoint(), error);
-                call.end(outcome);
-                Err(status)
-            }
-            None => {
-                call.end(Outcome::Failed);
-                Err(RouteError::deadline(call.endpoint()).into())
-            }
-        })
+        let deadline = deadline.or_else(|| Some(Box::pin(sleep_until(errand.deadline?))));
+        Self { attempt: Attempt::begin(picked, request), errand, deadline, timeout, history }
     }
 
-    fn begin(
-        &mut self,
-        response: Response<ResponseBody>,
-        mut call: Call,
-    ) -> Result<Response<CallBody>, Status> {
-        let (mut head, body) = response.into_parts();
-        reserved::strip(&mut head.headers, &[]);
-        if !is_grpc(&head) {
-            call.end(Outcome::Failed);
-            let content_type = head.headers.get(CONTENT_TYPE);
-            return Err(RouteError::not_grpc(call.endpoint(), head.status, content_type).into());
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next<B>> {
+        if let Poll::Ready(ended) = self.attempt.poll(cx) {
+            return Poll::Ready(match ended {
+                Ok(answer) => self.answered(answer),
+                Err(failure) => self.failed(failure),
+            });
         }
-        let body = CallBody::new(&head.headers, body, call, self.max_message, self.deadline.take());
-        Ok(Response::from_parts(head, body))
+        // An answer that is there counts even when time is up as well.
+        if is_over(&mut self.deadline, cx) {
+            let error = self.endpoint().map(|endpoint| RouteError::deadline(&endpoint));
+            self.attempt.give_up(Code::DeadlineExceeded);
+            return Poll::Ready(Next::Done(Err(error.map_or_else(over, Status::from))));
+        }
+        if is_over(&mut self.timeout, cx) {
+            self.timeout = None;
+            if let Some(endpoint) = self.endpoint()
+                && let Ok(next) = self.again(&endpoint, Why::TimedOut, RouteError::deadline(&endpoint).into())
+            {
+                self.attempt.give_up(Code::DeadlineExceeded);
+                return Poll::Ready(next);
+            }
+        }
+        Poll::Pending
     }
+
+    fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.attempt.call().map(|call| call.endpoint().clone())
+    }
+
+    fn answered(&mut self, mut answer: Answer) -> Next<B> {
+        let endpoint = answer.call.endpoint().clone();
+        if let Some((code, pushback)) = answer.status()
+            && code != Code::Ok
+        {
+            let why = Why::Status(code, pushback);
+            let status = Status::from_header_map(&answer.head.headers).unwrap_or_else(over);
+            if let Ok(next) = self.again(&endpoint, why, status) {
+                answer.call.end_with(Outcome::Status(code), pushback);
+                return next;
+            }
+        }
+        self.errand.commit();
+        let max_message = self.errand.method.route().max_message();
+        Next::Done(Ok(Begun { answer, max_message, deadline: self.deadline.take() }))
+    }
+
+    fn failed(&mut self, failure: Failure) -> Next<B> {
+        let Failure { status, endpoint, is_unprocessed, is_callers } = failure;
+        match endpoint {
+            Some(endpoint) if !is_callers => {
+                let why = match is_unprocessed {
+                    true => Why::Unprocessed,
+                    false => Why::Status(status.code(), None),
+                };
+                self.again(&endpoint, why, status).unwrap_or_else(|status| Next::Done(Err(status)))
+            }
+            _ => Next::Done(Err(status)),
+        }
+    }
+
+    /// Makes another attempt if that is allowed and makes sense, or gives `status` back. It is what the caller gets when there is
+    /// no endpoint for another attempt, or no time.
+    fn again(&mut self, endpoint: &Arc<Endpoint>, why: Why, status: Status) -> Result<Next<B>, Status> {
+        let method = &self.errand.method;
+        if !self.errand.is_repeatable() {
+            return Err(status);
+        }
+        let Some(pause) = self.history.next(method, endpoint, why, method.route().now()) else {
+            return Err(status);
+        };
+        let resumes = Instant::now() + pause;
+        if self.errand.deadline.is_some_and(|deadline| deadline <= resumes) {
+            return Err(status);
+        }
+        let (errand, history) = (self.errand.clone(), std::mem::take(&mut self.history));
+        let deadline = self.deadline.take();
+        Ok(Next::Again(Box::pin(async move {
+            if pause > Duration::ZERO {
+                sleep_until(resumes).await;
+            }
+            let picked = match errand.pick(history.tried(), errand.method.route().now()) {
+                Ok(picked) => Ok(picked),
+                Err(why) => errand.pick_later(history.tried(), why).await,
+            };
+            let Ok(picked) = picked else { return Err(status) };
+            let Some(request) = errand.again(history.retries()) else { return Err(status) };
+            tracing::debug!(
+                plugin = %errand.method.route().plugin(), instance = %picked.call.endpoint().name(),
+                retries = history.retries(), "tries again: {status}"
+            );
+            Ok((Self::new(errand, picked, request, deadline, history), None))
+        })))
+    }
+}
+
+fn is_over(timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
+    timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+}
+
+fn over() -> Status {
+    Status::cancelled("the call is over")
 }
 
 impl<B> fmt::Debug for ResponseFuture<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.state {
             State::Sent(_) => "ResponseFuture(sent)",
-            State::Reconnecting(_) => "ResponseFuture(reconnecting)",
+            State::Waiting(_) => "ResponseFuture(waiting)",
+            State::Hedged(_) => "ResponseFuture(hedged)",
             State::Failed(_) => "ResponseFuture(failed)",
         })
-    }
-}
-
-/// Whether the head begins a gRPC response. Whoever gives a status of gRPC is believed; without a content-type
-/// the frames decide.
-fn is_grpc(head: &http::response::Parts) -> bool {
-    let is_content = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    let content_type = head.headers.get(CONTENT_TYPE);
-    (head.status == StatusCode::OK && content_type.is_none_or(is_content))
-        || head.headers.contains_key(&GRPC_STATUS)
-}
-
-/// A request body whose messages are measured as they pass.
-struct Metered<B> {
-    body: B,
-    meter: MessageMeter,
-}
-
-impl<B> Body for Metered<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        Pin::new(&mut this.body).poll_frame(cx).map(|frame| {
-            frame.map(|frame| {
-                let frame = frame.map_err(Into::into)?;
-                if let Some(data) = frame.data_ref() {
-                    this.meter.advance(data)?;
-                }
-                Ok(frame)
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,15 +1,16 @@
-//! Who provides which service.
+//! Who provides which method.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::{Channel, Route, RouteError};
+use super::replay::ReplayMemory;
+use super::{Channel, Method, MethodInfo, Route, RouteError, ServiceInfo};
 use crate::closest::closest;
 use crate::name::PluginName;
 
-/// Finds the route of a call. Clones share the table.
+/// Finds the method of a call. Clones share the table.
 #[derive(Clone, Debug, Default)]
 pub struct Router(Arc<Shared>);
 
@@ -18,19 +19,33 @@ struct Shared {
     table: ArcSwap<Table>,
     // Whoever changes the table holds this, so that no change is lost.
     changing: Mutex<()>,
+    replay_memory: Arc<ReplayMemory>,
 }
+
+type Index = HashMap<Arc<str>, Vec<Arc<Method>>, foldhash::fast::RandomState>;
 
 /// What a call sees: never changed, only replaced.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Table {
     plugins: BTreeMap<PluginName, Entry>,
-    services: std::collections::HashMap<Arc<str>, Vec<Arc<Route>>, foldhash::fast::RandomState>,
+    /// By `/package.Service/Method`, as a call names it: the common case is one look.
+    methods: Index,
+    /// By `package.Service`: for methods that nobody has described.
+    services: Index,
 }
 
+/// What is known of one plugin.
 #[derive(Clone, Debug)]
 struct Entry {
     route: Arc<Route>,
-    services: Vec<Arc<str>>,
+    services: BTreeMap<Arc<str>, Service>,
+}
+
+#[derive(Clone, Debug)]
+struct Service {
+    /// For the methods that are not known by name.
+    any: Arc<Method>,
+    methods: Vec<Arc<Method>>,
 }
 
 impl Router {
@@ -39,10 +54,18 @@ impl Router {
         Self::default()
     }
 
-    /// Routes `services` to `route`; replaces what was known of that plugin.
-    pub fn insert(&self, route: Arc<Route>, services: impl IntoIterator<Item = String>) {
-        let services = services.into_iter().map(Arc::from).collect();
+    /// Routes `services` to `route`; replaces what was known of that plugin. What is known of the methods of a service stays
+    /// when `services` says nothing of them.
+    pub fn insert(&self, route: Arc<Route>, services: impl IntoIterator<Item = impl Into<ServiceInfo>>) {
+        let services: Vec<ServiceInfo> = services.into_iter().map(Into::into).collect();
         self.change(|plugins| {
+            let before = plugins.remove(route.plugin());
+            let mut known = before.map(|entry| entry.services).unwrap_or_default();
+            let services = services.into_iter().map(|info| {
+                let before = known.remove(info.name.as_str());
+                Service::new(&route, info, before)
+            });
+            let services = services.collect();
             plugins.insert(route.plugin().clone(), Entry { route, services });
         });
     }
@@ -61,15 +84,17 @@ impl Router {
 
     /// Services that are routed to a plugin.
     pub fn services_of(&self, plugin: &PluginName) -> Vec<Arc<str>> {
-        self.0.table.load().plugins.get(plugin).map(|entry| entry.services.clone()).unwrap_or_default()
+        let table = self.0.table.load();
+        table.plugins.get(plugin).map(Entry::names).unwrap_or_default()
     }
 
     /// Every service with the plugins that provide it, in order.
     pub fn services(&self) -> BTreeMap<Arc<str>, Vec<PluginName>> {
         let table = self.0.table.load();
-        let providers =
-            |routes: &Vec<Arc<Route>>| routes.iter().map(|route| route.plugin().clone()).collect();
-        table.services.iter().map(|(service, routes)| (service.clone(), providers(routes))).collect()
+        let providers = |methods: &Vec<Arc<Method>>| {
+            methods.iter().map(|method| method.route().plugin().clone()).collect()
+        };
+        table.services.iter().map(|(service, methods)| (service.clone(), providers(methods))).collect()
     }
 
     /// A service that sends any gRPC call where it belongs.
@@ -77,29 +102,51 @@ impl Router {
         Channel::new(self.clone())
     }
 
+    pub(super) fn replay_memory(&self) -> &Arc<ReplayMemory> {
+        &self.0.replay_memory
+    }
+
     fn change(&self, change: impl FnOnce(&mut BTreeMap<PluginName, Entry>)) {
         let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = Table { plugins: self.0.table.load().plugins.clone(), services: Default::default() };
-        change(&mut table.plugins);
+        let mut plugins = self.0.table.load().plugins.clone();
+        change(&mut plugins);
+        let mut table = Table { plugins, ..Table::default() };
         for entry in table.plugins.values() {
-            for service in &entry.services {
-                table.services.entry(service.clone()).or_default().push(entry.route.clone());
+            for (name, service) in &entry.services {
+                table.services.entry(name.clone()).or_default().push(service.any.clone());
+                for method in &service.methods {
+                    let path = Arc::from(format!("/{name}/{}", method.name()));
+                    table.methods.entry(path).or_default().push(method.clone());
+                }
             }
         }
         self.0.table.store(Arc::new(table));
     }
 
-    /// The route of a call to `service`. `plugin` is the one that the caller insists on, if any.
+    /// The method of a call to `path`. `plugin` is the one that the caller insists on, if any.
     ///
     /// # Errors
-    /// Nobody provides the service, or several do and none was chosen.
-    pub fn find(&self, service: &str, plugin: Option<&str>) -> Result<Arc<Route>, RouteError> {
+    /// The path is none of gRPC, nobody provides the service, or several do and none was chosen.
+    pub fn find(&self, path: &str, plugin: Option<&str>) -> Result<Arc<Method>, RouteError> {
         let table = self.0.table.load();
+        // Of several plugins with the service some may not describe the method: then all are looked at as services.
+        let described = table.methods.get(path).map(Vec::as_slice).unwrap_or_default();
+        match (described, plugin) {
+            ([method], None) if table.is_only_provider(method) => return Ok(method.clone()),
+            (several, Some(plugin)) => {
+                if let Some(method) = several.iter().find(|method| method.route().plugin().as_str() == plugin)
+                {
+                    return Ok(method.clone());
+                }
+            }
+            _ => {}
+        }
+        let service = service(path)?;
         let providers = table.services.get(service).map(Vec::as_slice).unwrap_or_default();
         match (providers, plugin) {
-            ([route], None) => Ok(route.clone()),
+            ([method], None) => Ok(method.clone()),
             (_, Some(plugin)) => {
-                let chosen = providers.iter().find(|route| route.plugin().as_str() == plugin);
+                let chosen = providers.iter().find(|method| method.route().plugin().as_str() == plugin);
                 chosen.cloned().ok_or_else(|| table.not_provided(service, plugin))
             }
             ([], None) => {
@@ -107,20 +154,114 @@ impl Router {
                 Err(RouteError::unknown_service(service, closest(service, known)))
             }
             (several, None) => {
-                Err(RouteError::ambiguous(service, several.iter().map(|route| route.plugin())))
+                let plugins = several.iter().map(|method| method.route().plugin());
+                Err(RouteError::ambiguous(service, plugins))
             }
         }
     }
 }
 
+/// `package.Service` of `/package.Service/Method`.
+fn service(path: &str) -> Result<&str, RouteError> {
+    let (service, method) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or_default();
+    match service.is_empty() || method.is_empty() {
+        true => Err(RouteError::malformed_path(path)),
+        false => Ok(service),
+    }
+}
+
 impl Table {
+    fn is_only_provider(&self, method: &Method) -> bool {
+        self.services.get(method.service()).is_some_and(|providers| providers.len() == 1)
+    }
+
     fn not_provided(&self, service: &str, plugin: &str) -> RouteError {
         match self.plugins.iter().find(|(name, _)| name.as_str() == plugin) {
-            Some((name, entry)) => RouteError::not_provided(service, name, &entry.services),
+            Some((name, entry)) => RouteError::not_provided(service, name, &entry.names()),
             None => RouteError::unknown_plugin(
                 plugin,
                 closest(plugin, self.plugins.keys().map(PluginName::as_str)),
             ),
         }
+    }
+}
+
+impl Entry {
+    fn names(&self) -> Vec<Arc<str>> {
+        self.services.keys().cloned().collect()
+    }
+}
+
+impl Service {
+    /// Methods that are the same as before, on the same route, keep what they remember.
+    fn new(route: &Arc<Route>, info: ServiceInfo, before: Option<Self>) -> (Arc<str>, Self) {
+        let ServiceInfo { name, methods: mut infos } = info;
+        let (before_any, mut known) = before.map(|before| (before.any, before.methods)).unzip();
+        let known = known.get_or_insert_default();
+        if infos.is_empty() {
+            infos = known.iter().filter_map(|method| method.info().cloned()).collect();
+        }
+        let mut same = |info: &MethodInfo| {
+            let is_same =
+                |method: &Arc<Method>| method.info() == Some(info) && Arc::ptr_eq(method.route(), route);
+            known.iter().position(is_same).map(|index| known.swap_remove(index))
+        };
+        let any = before_any.filter(|any| Arc::ptr_eq(any.route(), route));
+        let any = any.unwrap_or_else(|| Method::new(route.clone(), name.into(), None));
+        let name = any.service().clone();
+        let method =
+            |info| same(&info).unwrap_or_else(|| Method::new(route.clone(), name.clone(), Some(info)));
+        let methods = infos.into_iter().map(method).collect();
+        (name, Self { any, methods })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Idempotency;
+    use crate::route::RouteSettings;
+
+    fn route() -> Arc<Route> {
+        Route::new("demo".parse().unwrap(), RouteSettings::default())
+    }
+
+    fn described(names: &[&str]) -> ServiceInfo {
+        let method = |name: &&str| MethodInfo {
+            name: (*name).to_owned(),
+            idempotency: Some(Idempotency::Idempotent),
+            streams: false,
+        };
+        ServiceInfo { name: "a.B".to_owned(), methods: names.iter().map(method).collect() }
+    }
+
+    #[test]
+    fn what_is_known_of_methods_stays() {
+        let (router, first) = (Router::new(), route());
+        router.insert(first.clone(), ["a.B".to_owned()]);
+        let any = router.find("/a.B/C", None).unwrap();
+        assert!(any.info().is_none() && !any.is_idempotent());
+        router.insert(first.clone(), [described(&["C", "D"])]);
+        let method = router.find("/a.B/C", None).unwrap();
+        assert!(method.is_idempotent() && method.is_unary());
+        assert!(Arc::ptr_eq(&router.find("/a.B/Other", None).unwrap(), &any));
+        router.insert(first, ["a.B".to_owned()]);
+        assert!(Arc::ptr_eq(&router.find("/a.B/C", None).unwrap(), &method), "it remembers");
+        router.insert(route(), ["a.B".to_owned()]);
+        let after_reload = router.find("/a.B/C", None).unwrap();
+        assert!(after_reload.is_idempotent() && !Arc::ptr_eq(after_reload.route(), method.route()));
+        router.insert(route(), [described(&["D"])]);
+        assert!(router.find("/a.B/C", None).unwrap().info().is_none(), "it is gone");
+    }
+
+    #[test]
+    fn a_method_that_one_of_two_plugins_describes_is_still_ambiguous() {
+        let router = Router::new();
+        router.insert(route(), [described(&["C"])]);
+        router.insert(Route::new("other".parse().unwrap(), RouteSettings::default()), ["a.B".to_owned()]);
+        let error = router.find("/a.B/C", None).unwrap_err();
+        assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+        assert!(router.find("/a.B/C", Some("demo")).unwrap().is_idempotent());
+        assert!(!router.find("/a.B/C", Some("other")).unwrap().is_idempotent());
     }
 }

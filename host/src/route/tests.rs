@@ -1,8 +1,14 @@
 //! Calls through a whole route, over real sockets, to peers that speak bare HTTP/2.
 
+mod admission;
+mod breaker;
 mod flow;
+mod hedge;
+mod probe;
 mod reconnect;
 mod reserved;
+mod retry;
+mod wait;
 
 use std::future::Future;
 use std::path::Path;
@@ -22,6 +28,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::*;
+use crate::config::{Balance, Policies, Policy, PolicySaid, SetBy};
 use crate::name::{InstanceId, InstanceName, PluginName};
 use crate::transport::{Address, Dialer, Lane, Pool, Settings};
 
@@ -57,14 +64,33 @@ where
 }
 
 async fn endpoint(path: &Path, ordinal: u32) -> Arc<Endpoint> {
+    endpoint_with(path, ordinal, &Policy::default()).await
+}
+
+async fn endpoint_with(path: &Path, ordinal: u32, policy: &Policy) -> Arc<Endpoint> {
     let dialer = Dialer::plain(Address::unix(path));
     let pool = Pool::new(dialer, 1, Settings::default(), Handle::current(), TaskTracker::new());
     pool.connect(None).await.unwrap();
-    Endpoint::new(InstanceName::new(name(), ordinal), InstanceId::random(), 1, Lane::Http2(pool))
+    Endpoint::new(InstanceName::new(name(), ordinal), InstanceId::random(), 1, Lane::Http2(pool), policy)
 }
 
 fn router(endpoints: &[Arc<Endpoint>], max_message: u64) -> Router {
-    let route = Route::new(name(), RouteSettings { policy: Policy::RoundRobin, max_message });
+    router_with(endpoints, max_message, |_| {})
+}
+
+/// With a policy of its own for what `change` changes.
+fn router_with(
+    endpoints: &[Arc<Endpoint>],
+    max_message: u64,
+    change: impl FnOnce(&mut PolicySaid),
+) -> Router {
+    let mut said = PolicySaid::default();
+    said.balance.policy = Some(Balance::RoundRobin);
+    // A test that finds nothing ready is not to wait for it.
+    said.connection.ready_timeout = Some(Duration::from_millis(1));
+    change(&mut said);
+    let policies = Policies::default().with(SetBy::Host, said);
+    let route = Route::new(name(), RouteSettings { policies, max_message });
     for endpoint in endpoints {
         route.insert(endpoint.clone());
         route.set_availability(endpoint, Availability::Ready);
@@ -119,6 +145,9 @@ async fn call(router: &Router, request: Request<tonic::body::Body>) -> Result<Re
 async fn status(result: Result<Response<CallBody>, Status>) -> Status {
     match result {
         Err(status) => status,
+        Ok(response) if response.headers().contains_key("grpc-status") => {
+            Status::from_header_map(response.headers()).unwrap()
+        }
         Ok(response) => match tokio::time::timeout(PATIENCE, response.into_body().collect()).await.unwrap() {
             Err(status) => status,
             Ok(collected) => collected

@@ -26,6 +26,17 @@ pub(crate) fn parse(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
+/// Writes a value: at most eight digits, in the finest unit that they suffice for. Rounds up, so that what is left is not nothing.
+pub(crate) fn format(left: Duration) -> HeaderValue {
+    const UNITS: [(char, u128); 4] = [('n', 1), ('u', 1_000), ('m', 1_000_000), ('S', 1_000_000_000)];
+    const MOST: u128 = 99_999_999;
+    let nanos = left.as_nanos();
+    let fitting = UNITS.iter().map(|(unit, size)| (nanos.div_ceil(*size), *unit)).find(|(n, _)| *n <= MOST);
+    let (amount, unit) = fitting.unwrap_or((MOST, 'S'));
+    // Digits and a letter are always a value.
+    HeaderValue::try_from(format!("{amount}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("0n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +53,17 @@ mod tests {
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), Some(duration), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        for nanos in [0, 1, 99_999_999, 100_000_000, 1_500_000_000, 3_600_000_000_000, u64::MAX] {
+            let left = Duration::from_nanos(nanos);
+            let read = parse(&format(left)).unwrap();
+            assert!(read >= left.min(Duration::from_secs(99_999_999)), "{left:?} became {read:?}");
+            assert!(read <= left.mul_f64(1.0001) + Duration::from_nanos(1), "{left:?} became {read:?}");
+        }
+        assert_eq!(format(Duration::MAX), "99999999S");
     }
 
     #[test]

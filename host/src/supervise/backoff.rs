@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Restart;
+use crate::resilience::backoff::Backoff as Pauses;
 
 /// Share by which a pause may be longer or shorter, so that instances that fail together do not start
 /// together for ever (gRPC's connection back-off uses the same).
@@ -52,14 +53,11 @@ impl Backoff {
             self.ends.pop_front();
         }
         self.crash_loop |= self.ends.len() > max_restarts as usize;
-        let exponential =
-            initial_interval.saturating_mul(2u32.saturating_pow(self.failures)).min(max_interval);
         self.failures = self.failures.saturating_add(1);
-        let pause = if self.crash_loop { max_interval.max(initial_interval) } else { exponential };
-        Retry {
-            pause: pause.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0)),
-            crash_loop: self.crash_loop,
-        }
+        let max = max_interval.max(initial_interval);
+        let initial = if self.crash_loop { max } else { initial_interval };
+        let pauses = Pauses { initial, max, multiplier: 2.0, jitter: JITTER };
+        Retry { pause: pauses.delay(self.failures), crash_loop: self.crash_loop }
     }
 }
 

@@ -20,9 +20,9 @@ use super::instance_task::{InstanceTask, Origin};
 use super::pulse::Listening;
 use super::scale::Scaling;
 use super::{LoadError, Mesh};
-use crate::config::{Balance, Endpoint, PluginConfig};
+use crate::config::{Endpoint, PluginConfig};
 use crate::name::PluginName;
-use crate::route::{Availability, Policy, Route, RouteSettings};
+use crate::route::{Availability, Route, RouteSettings};
 
 /// Instances of one plugin that start at the same time. A start takes far more memory than a life of waiting, and a
 /// remote plugin is not to meet all its connections at once; more in parallel would not be faster, since the
@@ -239,11 +239,8 @@ impl Plugin {
 }
 
 fn route(config: &PluginConfig) -> Arc<Route> {
-    let policy = match config.balance {
-        Balance::RoundRobin => Policy::RoundRobin,
-        Balance::LeastRequest => Policy::LeastRequest,
-    };
-    Route::new(config.name.clone(), RouteSettings { policy, max_message: config.max_message_size.as_u64() })
+    let policies = config.policies.clone();
+    Route::new(config.name.clone(), RouteSettings { policies, max_message: config.max_message_size.as_u64() })
 }
 
 impl Instances {

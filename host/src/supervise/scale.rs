@@ -87,6 +87,7 @@ impl Scaling {
     pub(super) fn wake(&self) {
         self.lock().called(Instant::now());
         if self.asleep.swap(false, Ordering::AcqRel) {
+            self.route.is_waking();
             (self.resize)(1);
         }
     }

@@ -59,13 +59,14 @@ pub(super) fn announce(
     });
     warn_of_missing(mesh, config);
     match description {
-        Some(description) => publish(mesh, config, description),
+        Some(description) => publish(mesh, config, route, description),
         // Calls need no descriptors, so nobody waits for them.
         None => {
-            let (task, config, endpoint) = (mesh.clone(), config.clone(), endpoint.clone());
+            let (task, config) = (mesh.clone(), config.clone());
+            let (route, endpoint) = (route.clone(), endpoint.clone());
             let learning = mesh.learning();
             mesh.spawn(async move {
-                learn(&task, &config, &endpoint, &services).await;
+                learn(&task, &config, &route, &endpoint, &services).await;
                 drop(learning);
             });
         }
@@ -92,20 +93,30 @@ fn warn_of_missing(mesh: &Mesh, config: &PluginConfig) {
     }
 }
 
-async fn learn(mesh: &Mesh, config: &Arc<PluginConfig>, endpoint: &Arc<Endpoint>, services: &[String]) {
+async fn learn(
+    mesh: &Mesh,
+    config: &Arc<PluginConfig>,
+    route: &Arc<Route>,
+    endpoint: &Arc<Endpoint>,
+    services: &[String],
+) {
     let description = match &config.descriptor_set {
         Some(path) => read(path, services).await.map_err(|error| format!("{}: {error}", path.display())),
         None => describe(endpoint, services, DESCRIBE).await.map_err(|error| error.to_string()),
     };
     match description {
-        Ok(description) => publish(mesh, config, description),
+        Ok(description) => publish(mesh, config, route, description),
         Err(error) => {
             tracing::warn!(plugin = %config.name, "no descriptors, so reflection will not show it: {error}");
         }
     }
 }
 
-fn publish(mesh: &Mesh, config: &PluginConfig, description: Description) {
+fn publish(mesh: &Mesh, config: &PluginConfig, route: &Arc<Route>, description: Description) {
+    // Of a route that has been replaced meanwhile nobody wants to know.
+    if mesh.router().route(&config.name).is_some_and(|current| Arc::ptr_eq(&current, route)) {
+        mesh.router().insert(route.clone(), description.service_infos());
+    }
     mesh.board().update(&config.name, |status| status.description = Some(Arc::new(description)));
 }
 

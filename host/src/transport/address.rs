@@ -18,6 +18,14 @@ pub enum Address {
 }
 
 impl Address {
+    /// Whether it is on this host, as far as the address tells.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(at) | Self::Tls(at) => at.is_loopback(),
+        }
+    }
+
     /// The path of a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::Unix(path.into())

@@ -29,21 +29,24 @@ pub enum StreamError {
     /// This side reset the stream: the peer broke a rule of HTTP/2 on it, or a limit.
     #[error("its answer has more than the host's 16 KiB of headers, or breaks HTTP/2 ({0:?})")]
     Refused(Reason),
+    /// The peer leaves (GOAWAY) and says that it has not looked at the stream.
+    #[error("the server ends the connection before it looks at the call ({0:?})")]
+    Unprocessed(Reason),
     /// The connection was lost with the stream on it.
     #[error("the connection was lost ({0})")]
     Lost(Closed),
 }
 
 impl StreamError {
-    /// Whether the peer said that it never looked at the request, so that sending it again is safe.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Reset(Reason::REFUSED_STREAM))
+    /// Whether the peer said that it never looked at the request, so that sending it again is safe (RFC 9113 §8.7).
+    pub fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Reset(Reason::REFUSED_STREAM) | Self::Unprocessed(_))
     }
 
     /// The gRPC code that stands for it, after the table in gRPC's `PROTOCOL-HTTP2.md`.
     pub fn code(&self) -> Code {
         match self {
-            Self::Lost(_) => Code::Unavailable,
+            Self::Lost(_) | Self::Unprocessed(_) => Code::Unavailable,
             Self::Refused(_) => Code::Internal,
             Self::Reset(reason) => match *reason {
                 Reason::REFUSED_STREAM => Code::Unavailable,
@@ -61,6 +64,8 @@ impl From<h2::Error> for StreamError {
         match error.reason() {
             Some(reason) if error.is_reset() && error.is_library() => Self::Refused(reason),
             Some(reason) if error.is_reset() => Self::Reset(reason),
+            // h2 tells this to streams above the last one that the peer's GOAWAY names, and to no others.
+            Some(reason) if error.is_go_away() && error.is_remote() => Self::Unprocessed(reason),
             _ => Self::Lost(Closed::from(&error)),
         }
     }

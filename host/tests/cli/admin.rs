@@ -251,11 +251,15 @@ fn explain_names_the_candidates() {
     let fake = Fake::start();
     let expected = "\
 One instance can take the call.
-plugin calculator, policy least_request
+plugin calculator, policy least_request, 100 retries left in the budget, at most 50 in flight and 2 waiting for that
 
-INSTANCE      STATE      IN FLIGHT  PICKED  WHY
-calculator-0  ready      1          yes     least in flight
-calculator-1  unhealthy  1          no      says NOT_SERVING
+INSTANCE      STATE      BREAKER  WEIGHT  IN FLIGHT  LATENCY  PICKED  WHY
+calculator-0  ready      closed   1       1          1.25 ms  yes     least in flight
+calculator-1  unhealthy  open     1       1          -        no      says NOT_SERVING
+
+SETTING            VALUE  SET BY
+retry.max_retries  3      default
+hedging.delay      p95    method
 ";
     fake.run(&["explain", "demo.v1.Demo/Add", "--plugin", "calculator"]).printed(expected);
     fake.run(&["explain", "demo.v1.Demo"]).printed(expected);

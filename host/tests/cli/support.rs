@@ -406,6 +406,15 @@ impl AdminService for Admin {
             in_flight: 1,
             eligible,
             reason: reason.into(),
+            weight: 1,
+            latency: Some(prost_types::Duration { seconds: 0, nanos: 1_250_000 }).filter(|_| eligible),
+            breaker: if eligible { BreakerState::Closed } else { BreakerState::Open }.into(),
+            ..Candidate::default()
+        };
+        let setting = |key: &str, value: &str, set_by: &str| Setting {
+            key: key.into(),
+            value: value.into(),
+            set_by: set_by.into(),
         };
         Ok(Response::new(ExplainResponse {
             plugin: "calculator".into(),
@@ -415,6 +424,15 @@ impl AdminService for Admin {
                 candidate("calculator-0", true, "least in flight"),
                 candidate("calculator-1", false, "says NOT_SERVING"),
             ],
+            settings: vec![
+                setting("retry.max_retries", "3", "default"),
+                setting("hedging.delay", "p95", "method"),
+            ],
+            method: "demo.v1.Demo/Add".into(),
+            retry_budget: 100.0,
+            queued: 2,
+            in_flight_limit: 50,
+            ..ExplainResponse::default()
         }))
     }
 

@@ -130,7 +130,6 @@ async fn a_plugin_that_nobody_calls_sleeps_until_somebody_does() {
 }
 
 #[tokio::test]
-#[ignore = "waits for the route's queue"]
 async fn the_first_call_to_a_plugin_that_sleeps_waits_for_it() {
     let daemon = scaled("min: 0, max: 1, idle_timeout: 300ms").await;
     is_idle(&daemon).await;

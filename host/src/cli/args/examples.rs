@@ -129,6 +129,14 @@ Examples:
 
 Nothing is built or started. Exit code 1 when something is wrong.";
 
+pub(super) const CONFIG: &str = "\
+Examples:
+  plugmesh config check examples
+  plugmesh config check --config plugmesh.yaml --plugin calculator --all
+  plugmesh config check examples -o json
+
+Nothing is built or started. Exit code 1 when something is wrong.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   plugmesh completions bash > ~/.local/share/bash-completion/completions/plugmesh

@@ -7,12 +7,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tonic::Code;
+
 use super::super::fault::quote;
 use super::super::secret::{Secret, expand};
 use super::super::size::ByteSize;
 use super::super::yaml::{Data, Node, Scalar};
 use super::{Decoder, Segment};
 use crate::closest::closest;
+use crate::code::Codes;
+
+/// Codes in a list: there are not more.
+const MAX_CODES: usize = 17;
 
 /// Text. A number where text belongs is refused: YAML has already lost how it was meant (`1.10` is `1.1`).
 pub(in crate::config) fn text<'n>(d: &mut Decoder<'_>, node: &'n Node) -> Option<&'n str> {
@@ -119,6 +125,31 @@ pub(in crate::config) fn integer(
                 format_args!("{} is out of range: {from} to {to}", quote(written).trim_matches('"')),
             )
         }
+    }
+}
+
+/// A number, whole or not, within a range.
+pub(in crate::config) fn number(d: &mut Decoder<'_>, node: &Node, range: RangeInclusive<f64>) -> Option<f64> {
+    let (written, value) = match &node.data {
+        Data::Scalar(written, Scalar::Int(value)) => (written, *value as f64),
+        Data::Scalar(written, Scalar::Float(value)) => (written, *value),
+        _ => return d.mismatch(node, "a number"),
+    };
+    if !range.contains(&value) {
+        let (from, to) = range.into_inner();
+        return d.refuse(node, format_args!("{written} is out of range: {from} to {to}"));
+    }
+    Some(value)
+}
+
+/// A list of gRPC status codes by name, or a single one.
+pub(in crate::config) fn codes(d: &mut Decoder<'_>, node: &Node) -> Option<Codes> {
+    fn code(d: &mut Decoder<'_>, node: &Node) -> Option<Code> {
+        Codes::parse(text(d, node)?).map_err(|why| d.fault(node.at, why, None)).ok()
+    }
+    match node.data {
+        Data::List(_) => list(d, node, MAX_CODES, code).map(Codes::from_iter),
+        _ => code(d, node).map(|code| Codes::of(&[code])),
     }
 }
 

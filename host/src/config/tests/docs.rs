@@ -99,3 +99,13 @@ fn the_defaults_of_supervision_in_the_docs_are_those_of_the_code() {
     assert_eq!(duration("instances.idle_timeout"), scale.idle_timeout);
     assert_eq!(default("instances.warm"), scale.warm.to_string());
 }
+
+#[test]
+fn the_table_of_the_policy_is_the_code() {
+    let docs = std::fs::read_to_string(DOCS).unwrap();
+    for Setting { key, value, .. } in Policies::default().plugin_settings() {
+        let row = docs.lines().rev().find(|line| line.starts_with(&format!("| `{key}`")));
+        let row = row.unwrap_or_else(|| panic!("{key} has no row"));
+        assert_eq!(row.split('|').nth(2).unwrap().trim().trim_matches('`'), value, "{key}");
+    }
+}

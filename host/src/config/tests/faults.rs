@@ -75,7 +75,7 @@ needs: [/bin/sh]
             "13:28: requires[2]: plugin is missing",
             "13:38: requires[2].version: expected text, found a number (put it in quotes)",
             "13:54: requires[3]: unknown key \"versoin\" (did you mean version?)",
-            "14:10: balance: \"least_requests\" is not one of round_robin, least_request (did you mean least_request?)",
+            "14:10: balance: \"least_requests\" is not one of round_robin, random, weighted_random, least_request, peak_ewma, consistent_hash, least_latency, least_connections (did you mean least_request?)",
             "15:19: max_message_size: 0 is out of range: 1KiB to 4294967295B",
             "16:10: enabled: expected true or false, found text (without quotes)",
             "17:16: on_host_death: keep is reserved for a later version: only kill is taken now",

@@ -17,6 +17,10 @@ fn overridden(over: &str) -> PluginConfig {
     PluginConfig::from_manifest(manifest(CALC).unwrap(), options, &host)
 }
 
+fn policy(plugin: &PluginConfig) -> Policy {
+    plugin.policies.of_plugin()
+}
+
 #[test]
 fn the_host_has_the_last_word() {
     let plugin = overridden(
@@ -31,8 +35,8 @@ fn the_host_has_the_last_word() {
     );
     assert_eq!(plugin.labels.values().collect::<Vec<_>>(), ["a", "two"]);
     assert_eq!(plugin.config.value(), &serde_json::json!({"limits": {"low": 1, "high": 5}}));
-    assert_eq!((plugin.enabled, plugin.balance), (false, Balance::RoundRobin));
-    assert_eq!(plugin.max_connections, 2);
+    assert_eq!((plugin.enabled, policy(&plugin).balance.policy), (false, Balance::RoundRobin));
+    assert_eq!(policy(&plugin).connection.max_connections, 2);
     assert_eq!(plugin.start_timeout.as_secs(), 1);
     assert_eq!(plugin.requires[0].version.to_string(), "^1");
 }
@@ -40,9 +44,9 @@ fn the_host_has_the_last_word() {
 #[test]
 fn what_nobody_says_is_a_default() {
     let plugin = overridden("{}");
-    assert_eq!(plugin.version.unwrap().to_string(), "1.2.3");
-    assert_eq!((plugin.enabled, plugin.balance), (true, Balance::LeastRequest));
-    assert_eq!(plugin.max_connections, defaults::MAX_CONNECTIONS);
+    assert_eq!(plugin.version.as_ref().unwrap().to_string(), "1.2.3");
+    assert_eq!((plugin.enabled, policy(&plugin).balance.policy), (true, Balance::LeastRequest));
+    assert_eq!(policy(&plugin).connection.max_connections, defaults::MAX_CONNECTIONS);
     assert_eq!(plugin.max_message_size, ByteSize::mib(1));
     assert_eq!(plugin.start_timeout, defaults::START_TIMEOUT);
     assert_eq!(plugin.manifest.unwrap(), Path::new("/plugins/calc/plugin.yaml"));

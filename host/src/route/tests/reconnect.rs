@@ -10,7 +10,8 @@ async fn a_deadline_ends_a_call_that_waits_for_a_connection() {
     let handle = stands_still.handle().clone();
     let pool = Pool::new(dialer, 1, Settings::default(), handle, TaskTracker::new());
     let lane = Lane::Http2(pool);
-    let endpoint = Endpoint::new(InstanceName::new(name(), 0), InstanceId::random(), 1, lane);
+    let endpoint =
+        Endpoint::new(InstanceName::new(name(), 0), InstanceId::random(), 1, lane, &Policy::default());
     let router = router(&[endpoint], 1000);
     let mut request = request(body(vec![message(100)], false));
     request.headers_mut().insert("grpc-timeout", "2S".parse().unwrap());

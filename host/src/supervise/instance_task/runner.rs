@@ -56,6 +56,7 @@ impl Runner {
                 }
                 Err(failure) if matches!(failure.error(), StartError::Stopped) => break,
                 Err(failure) => {
+                    self.route.is_not_waking();
                     let why = failure.to_string();
                     is_told = first.take().is_some_and(|first| first.send(Err(failure)).is_ok());
                     (why, Duration::ZERO)

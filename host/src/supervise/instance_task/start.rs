@@ -86,12 +86,12 @@ impl Runner {
         let last_lines = || process.as_ref().map(Process::last_lines).unwrap_or_default();
         let address = dialer.address().to_string();
         let pid = process.as_ref().map(Process::pid);
-        let pool = self.mesh.pool(dialer, self.config.max_connections);
+        let pool = self.mesh.pool(dialer, self.config.policies.of_plugin().connection.max_connections);
         if let Err(error) = pool.connect(opened).await {
             let error = explain(error.into(), process.as_ref(), &pool).await;
             return Err(StartFailure::new(error, last_lines()));
         }
-        let endpoint = Endpoint::new(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
+        let endpoint = self.route.endpoint(self.name.clone(), id.clone(), epoch, Lane::Http2(pool.clone()));
         let mut shown = incarnation(address, pid, Some(endpoint.clone()));
         self.report(InstanceState::Starting, "", Some(shown.clone()));
         let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
@@ -115,6 +115,9 @@ impl Runner {
                 return Err(StartFailure::new(error, last_lines()));
             }
         };
+        if let Some(version) = introduction.version.as_ref().or(self.config.version.as_ref()) {
+            endpoint.set_version(version.clone());
+        }
         self.route.insert(endpoint.clone());
         let check = self.config.health_check;
         let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);

@@ -9,7 +9,7 @@ use semver::Version;
 use super::Mesh;
 use crate::config::{Config, PluginConfig, PluginOptions, Source};
 use crate::name::{InstanceId, InstanceName, PluginName};
-use crate::route::{Availability, Endpoint, Route, RouteSettings};
+use crate::route::{Availability, Route, RouteSettings};
 use crate::supervise::{Incarnation, InstanceStatus, PluginStatus, Stage};
 use crate::transport::{InProcess, Lane};
 
@@ -22,8 +22,9 @@ impl Mesh {
         let instance = InstanceName::new(name.clone(), 0);
         let (id, epoch) = (InstanceId::random(), self.next_epoch());
         let lane = Lane::InProcess(Arc::new(services));
-        let endpoint = Endpoint::new(instance.clone(), id.clone(), epoch, lane);
-        let route = Route::new(name, RouteSettings::default());
+        let policies = config.policies.clone();
+        let route = Route::new(name, RouteSettings { policies, ..RouteSettings::default() });
+        let endpoint = route.endpoint(instance.clone(), id.clone(), epoch, lane);
         route.insert(endpoint.clone());
         route.set_availability(&endpoint, Availability::Ready);
         self.router().insert(route, names.iter().cloned());

@@ -1,0 +1,57 @@
+//! The record of one call, however many attempts it takes.
+
+use std::sync::Arc;
+
+use tonic::Code;
+
+use super::Method;
+use crate::resilience::clock::Moment;
+use crate::resilience::limiter::Permit;
+
+/// A call that has begun and will be counted when it ends. One that is dropped before was cancelled by its caller.
+#[derive(Debug)]
+pub(super) struct Record {
+    method: Arc<Method>,
+    began: Moment,
+    is_over: bool,
+    /// Its place among the calls that may be in flight.
+    permit: Option<Permit>,
+}
+
+impl Record {
+    pub(super) fn new(method: Arc<Method>, began: Moment) -> Self {
+        Self { method, began, is_over: false, permit: None }
+    }
+
+    /// It holds a place until it ends.
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    /// Counts it.
+    pub(super) fn end(mut self, code: Code, now: Moment) {
+        self.note(code, now);
+    }
+
+    /// The same, when nobody has looked at the clock yet.
+    pub(super) fn end_now(self, code: Code) {
+        let now = self.method.route().now();
+        self.end(code, now);
+    }
+
+    fn note(&mut self, code: Code, now: Moment) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.method.stats().record(code, now.since(self.began));
+            self.permit = None;
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let now = self.method.route().now();
+            self.note(Code::Cancelled, now);
+        }
+    }
+}
