@@ -62,8 +62,8 @@ impl OomCounts {
         // It may have been moved since.
         let now = self.file(pid);
         let moved = now.as_deref().filter(|now| Some(*now) != before && !self.is_machine(now));
-        let files = before.into_iter().chain(moved);
-        files.filter(|file| self.is_higher(file)).next().map(|file| match self.is_machine(file) {
+        let mut files = before.into_iter().chain(moved);
+        files.find(|file| self.is_higher(file)).map(|file| match self.is_machine(file) {
             true => OutOfMemory::Machine,
             false => OutOfMemory::Group,
         })
