@@ -113,7 +113,12 @@ impl Method {
         self.policy.idempotency >= Idempotency::Idempotent
     }
 
-    /// Whether it is known that neither side sends a stream.
+    /// Whether it is known that one side sends a stream.
+    pub fn streams(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.streams)
+    }
+
+    /// Whether it is known that neither side does.
     pub fn is_unary(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.streams)
     }

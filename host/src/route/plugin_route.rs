@@ -243,9 +243,10 @@ impl Route {
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Endpoint>>)) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = self.snapshot.load().all.clone();
+        let before = self.snapshot.load_full();
+        let mut all = before.all.clone();
         change(&mut all);
-        let snapshot = Snapshot::new(all, &self.rules);
+        let snapshot = Snapshot::new(all, &self.rules, &before);
         let is_ready = snapshot.is_ready;
         if let Some(limit) = &self.limit {
             limit.resize(snapshot.choice.endpoints().len());
@@ -294,8 +295,9 @@ impl Route {
     }
 
     /// It has ended.
-    pub(super) fn end(&self, took: Duration, code: Code, now: Moment) {
-        if let Some(limit) = &self.limit
+    pub(super) fn end(&self, method: &Method, took: Duration, code: Code, now: Moment) {
+        // How long a stream lasts says nothing of how busy anybody is.
+        if let Some(limit) = self.limit.as_ref().filter(|_| !method.streams())
             && limit.learn(took, code, now)
         {
             limit.resize(self.snapshot.load().choice.endpoints().len());
