@@ -26,6 +26,11 @@ pub(crate) fn plugins(shared: &Shared) -> Vec<pb::Plugin> {
     board.values().map(|status| convert::plugin(status, &board)).collect()
 }
 
+/// How well everything is.
+pub(crate) fn health(shared: &Shared) -> pb::GetHealthResponse {
+    convert::health(&shared.mesh.board().snapshot())
+}
+
 /// Every service, in the order of the names.
 pub(crate) fn services(shared: &Shared) -> Vec<pb::Service> {
     let services = shared.mesh.router().services().into_iter();

@@ -64,16 +64,24 @@ fn candidates(
         |name: &str| explanation.candidates.iter().any(|known| known.endpoint.name().as_str() == name);
     let instances = instances.into_iter().flat_map(BTreeMap::values);
     let without = instances.clone().filter(|instance| !known(instance.name.as_str()));
-    let state = |candidate: &Candidate| {
+    let instance = |candidate: &Candidate| {
         let of_id = |instance: &&InstanceStatus| {
             instance
                 .incarnation
                 .as_ref()
                 .is_some_and(|incarnation| incarnation.id == *candidate.endpoint.id())
         };
-        instances.clone().find(of_id).map(|instance| instance.state).unwrap_or_default()
+        instances.clone().find(of_id)
     };
-    let known = explanation.candidates.iter().map(|one| candidate(one, state(one)));
+    let known = explanation.candidates.iter().map(|one| {
+        let instance = instance(one);
+        let mut shown = candidate(one, instance.map(|instance| instance.state).unwrap_or_default());
+        // The route does not know why it should not be picked.
+        if let Some(warm) = instance.filter(|instance| instance.state == pb::InstanceState::Warm) {
+            shown.reason = convert::state_in_words(warm);
+        }
+        shown
+    });
     let mut candidates: Vec<_> = known
         .chain(without.map(|instance| pb::Candidate {
             instance: instance.name.to_string(),

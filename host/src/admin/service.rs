@@ -147,6 +147,19 @@ impl AdminService for Service {
         }))
     }
 
+    async fn get_health(
+        &self,
+        request: Request<pb::GetHealthRequest>,
+    ) -> Result<Response<pb::GetHealthResponse>, Status> {
+        let name = request.into_inner().name;
+        if name.is_empty() {
+            return Ok(Response::new(super::health(&self.shared)));
+        }
+        let status = self.status(&name)?;
+        let only = [(status.config.name.clone(), status)].into_iter().collect();
+        Ok(Response::new(convert::health(&only)))
+    }
+
     async fn list_plugins(
         &self,
         _: Request<pb::ListPluginsRequest>,

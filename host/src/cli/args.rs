@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Show who the host is and how it is doing
     #[command(after_help = examples::STATUS)]
     Status,
+    /// Show how well every plugin is, and who is to blame; the exit code tells
+    #[command(after_help = examples::HEALTH)]
+    Health(HealthArgs),
     /// List the plugins
     #[command(after_help = examples::LIST, visible_alias = "ls")]
     List,
@@ -221,6 +224,14 @@ pub(crate) struct LogsArgs {
     /// How many past lines; the host keeps at most 1000
     #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
     pub(crate) lines: u32,
+}
+
+/// Options of `health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Only this plugin
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 /// Options of `attach`.

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod explain;
+mod health;
 mod lifecycle;
 mod logs;
 mod plugins;
@@ -29,6 +30,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &mut Terminal) -> Result<Exit, CliE
     let host = Host::connect(&cli.global).await?;
     match &cli.command {
         Command::Status => plugins::status(&host, terminal).await,
+        Command::Health(args) => health::health(&host, args, terminal).await,
         Command::List => plugins::list(&host, terminal).await,
         Command::Get(args) => plugins::get(&host, args, terminal).await,
         Command::Watch(args) => plugins::watch(&host, args, terminal).await,

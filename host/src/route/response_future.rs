@@ -35,7 +35,10 @@ use crate::resilience::limiter::Permit;
 #[must_use = "a call goes on as its future is polled"]
 pub struct ResponseFuture<B>(Kind<B>);
 
-#[allow(clippy::large_enum_variant, reason = "nearly all are plain, and a box for each would cost every call")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are plain, and a box for each would cost every call"
+)]
 enum Kind<B> {
     Plain(Attempts<B>),
     /// Of a method with something that answers in place of its plugin.

@@ -28,10 +28,12 @@ type Index = HashMap<Arc<str>, Vec<Arc<Method>>, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 struct Table {
     plugins: BTreeMap<PluginName, Entry>,
-    /// By `/package.Service/Method`, as a call names it: the common case is one look.
-    methods: Index,
+    /// By `/package.Service/Method`, as a call names it: the common case is one look. Only of the plugins in `firsts`.
+    methods: HashMap<Arc<str>, Arc<Method>, foldhash::fast::RandomState>,
     /// By `package.Service`: for methods that nobody has described.
     services: Index,
+    /// By `package.Service`, where it is plain whom calls are for that name no plugin.
+    firsts: HashMap<Arc<str>, Arc<Method>, foldhash::fast::RandomState>,
 }
 
 /// What is known of one plugin.
@@ -114,10 +116,18 @@ impl Router {
         for entry in table.plugins.values() {
             for (name, service) in &entry.services {
                 table.services.entry(name.clone()).or_default().push(service.any.clone());
-                for method in &service.methods {
-                    let path = Arc::from(format!("/{name}/{}", method.name()));
-                    table.methods.entry(path).or_default().push(method.clone());
-                }
+            }
+        }
+        for name in table.services.keys() {
+            if let Some(first) = first(&table.plugins, name) {
+                table.firsts.insert(name.clone(), first.clone());
+            }
+        }
+        for service in table.plugins.values().flat_map(|entry| entry.services.values()) {
+            let first = table.firsts.get(service.any.service());
+            let is_first = first.is_some_and(|first| Arc::ptr_eq(first, &service.any));
+            for method in service.methods.iter().filter(|_| is_first) {
+                table.methods.insert(method.path().into(), method.clone());
             }
         }
         self.0.table.store(Arc::new(table));
@@ -129,53 +139,33 @@ impl Router {
     /// The path is none of gRPC, nobody provides the service, or several do and none was chosen.
     pub fn find(&self, path: &str, plugin: Option<&str>) -> Result<Arc<Method>, RouteError> {
         let table = self.0.table.load();
-        // Of several plugins with the service some may not describe the method: then all are looked at as services.
-        let described = table.methods.get(path).map(Vec::as_slice).unwrap_or_default();
-        match (described, plugin) {
-            ([method], None) if table.is_only_provider(method) => return Ok(method.clone()),
-            (several, Some(plugin)) => {
-                if let Some(method) = several.iter().find(|method| method.route().plugin().as_str() == plugin)
-                {
-                    return Ok(method.clone());
-                }
-            }
-            _ => {}
+        if let Some(method) = table.methods.get(path)
+            && plugin.is_none_or(|plugin| method.route().plugin().as_str() == plugin)
+        {
+            return Ok(method.clone());
         }
         let service = service(path)?;
+        if let (Some(first), None) = (table.firsts.get(service), plugin) {
+            // One that it has described would have been found above.
+            return Ok(first.clone());
+        }
         let providers = table.services.get(service).map(Vec::as_slice).unwrap_or_default();
         match (providers, plugin) {
-            ([method], None) => Ok(method.clone()),
             (_, Some(plugin)) => {
-                let chosen = providers.iter().find(|method| method.route().plugin().as_str() == plugin);
-                chosen.cloned().ok_or_else(|| table.not_provided(service, plugin))
+                let chosen = providers.iter().find(|any| any.route().plugin().as_str() == plugin);
+                let any = chosen.ok_or_else(|| table.not_provided(service, plugin))?;
+                Ok(table.described(any, path).unwrap_or_else(|| any.clone()))
             }
             ([], None) => {
                 let known = table.services.keys().map(|service| &**service);
                 Err(RouteError::unknown_service(service, closest(service, known)))
             }
             (several, None) => {
-                if let Some(plugin) = preferred(several, described) {
-                    return self.find(path, Some(plugin.as_str()));
-                }
                 let plugins = several.iter().map(|method| method.route().plugin());
                 Err(RouteError::ambiguous(service, plugins))
             }
         }
     }
-}
-
-/// The one of several plugins with a service that calls are for when they name none: the others are only there to answer in its
-/// place (`fallback.plugin`). `None` when that leaves several.
-fn preferred<'a>(providers: &'a [Arc<Method>], described: &[Arc<Method>]) -> Option<&'a PluginName> {
-    let said = providers.iter().chain(described).filter_map(|method| {
-        let substitute = method.policy().fallback.plugin.as_ref()?;
-        (substitute != method.route().plugin()).then_some(substitute)
-    });
-    let substitutes: Vec<_> = said.collect();
-    let mut firsts =
-        providers.iter().map(|method| method.route().plugin()).filter(|plugin| !substitutes.contains(plugin));
-    let first = firsts.next()?;
-    firsts.next().is_none().then_some(first)
 }
 
 /// `package.Service` of `/package.Service/Method`.
@@ -188,8 +178,10 @@ fn service(path: &str) -> Result<&str, RouteError> {
 }
 
 impl Table {
-    fn is_only_provider(&self, method: &Method) -> bool {
-        self.services.get(method.service()).is_some_and(|providers| providers.len() == 1)
+    /// The method at `path`, if the plugin of `any` has described it.
+    fn described(&self, any: &Method, path: &str) -> Option<Arc<Method>> {
+        let service = self.plugins.get(any.route().plugin())?.services.get(any.service())?;
+        service.methods.iter().find(|method| method.path() == path).cloned()
     }
 
     fn not_provided(&self, service: &str, plugin: &str) -> RouteError {
@@ -231,6 +223,24 @@ impl Service {
         let methods = infos.into_iter().map(method).collect();
         (name, Self { any, methods })
     }
+}
+
+/// Whom calls to a service are for when they name no plugin: its only provider, or the only one that is not there to answer in
+/// the place of another (`fallback.plugin`).
+fn first<'a>(plugins: &'a BTreeMap<PluginName, Entry>, service: &str) -> Option<&'a Arc<Method>> {
+    let providers = || plugins.values().filter_map(|entry| entry.services.get(service));
+    let substitute_of = |method: &'a Arc<Method>| {
+        let substitute = method.policy().fallback.plugin.as_ref()?;
+        (substitute != method.route().plugin()).then_some(substitute)
+    };
+    let substitutes: Vec<_> = providers()
+        .flat_map(|service| service.methods.iter().chain([&service.any]))
+        .filter_map(substitute_of)
+        .collect();
+    let mut firsts =
+        providers().map(|service| &service.any).filter(|any| !substitutes.contains(&any.route().plugin()));
+    let first = firsts.next()?;
+    firsts.next().is_none().then_some(first)
 }
 
 /// What was known of a method, but for the fixed answer when the policy says another one by now.
