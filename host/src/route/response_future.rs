@@ -52,6 +52,7 @@ pub(super) struct Attempts<B> {
     record: Option<Record>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly all are sent, and what is rare is boxed already")]
 enum State<B> {
     Sent(Sent<B>),
     /// For a place, for an endpoint, or for the time of the next attempt: rare and larger.
@@ -84,6 +85,7 @@ pub(super) struct Begun {
 }
 
 /// What becomes of a call when an attempt ends.
+#[allow(clippy::large_enum_variant, reason = "nearly all are done, and none is kept")]
 enum Next<B> {
     Done(Result<Begun, Status>),
     Again(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),

@@ -210,9 +210,12 @@ async fn those_who_pin_an_instance_want_its_answer_and_no_other() {
     assert_eq!((cached.counted(), cached.method().route().cache().used()), ((0, 0), (0, 0)));
 }
 
+/// What is told apart, and what it changes in the policy and in what is known of the method.
+type Case = (&'static str, fn(&mut PolicySaid), fn(&mut MethodInfo));
+
 #[tokio::test]
 async fn only_unary_methods_without_side_effects_are_kept() {
-    let cases: [(&str, fn(&mut PolicySaid), fn(&mut MethodInfo)); 4] = [
+    let cases: [Case; 4] = [
         ("idempotent", |_| {}, |info| info.idempotency = Some(Idempotency::Idempotent)),
         ("unknown", |_| {}, |info| info.idempotency = None),
         ("streams", |_| {}, |info| info.streams = true),

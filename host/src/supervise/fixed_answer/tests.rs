@@ -35,7 +35,7 @@ fn an_answer_becomes_the_response_message() {
     let encoded = handshake(&policies(answer), &description()).unwrap();
     let expected = HandshakeResponse {
         features: vec!["x".to_owned()],
-        config_schema_json: b"{}".to_vec().into(),
+        config_schema_json: b"{}".to_vec(),
         ..HandshakeResponse::default()
     };
     assert_eq!(HandshakeResponse::decode(encoded).unwrap(), expected);
