@@ -115,11 +115,11 @@ fn of_two<C: PartialOrd>(choice: &Choice, ask: &Ask<'_>, cost: impl Fn(&Endpoint
     }
 }
 
-fn scan<'a>(
-    endpoints: &'a [Arc<Endpoint>],
+fn scan(
+    endpoints: &[Arc<Endpoint>],
     start: usize,
     admits: impl Fn(&Arc<Endpoint>) -> bool,
-) -> Option<&'a Arc<Endpoint>> {
+) -> Option<&Arc<Endpoint>> {
     let (before, after) = endpoints.split_at_checked(start.checked_rem(endpoints.len())?)?;
     after.iter().chain(before).find(|endpoint| admits(endpoint))
 }

@@ -202,13 +202,15 @@ impl Ring {
     ) -> Arc<Self> {
         let members = || tier.iter().map(|(standing, endpoint)| (standing.weight, endpoint));
         let is_same = |before: &&Arc<Self>| {
-            let same = |((weight, endpoint), (other_weight, other)): (
-                (u32, &Arc<Endpoint>),
-                &(u32, Arc<Endpoint>),
-            )| { weight == *other_weight && Arc::ptr_eq(endpoint, other) };
+            let mut before_members = before.members.iter();
+            let same = |(weight, endpoint): (u32, &Arc<Endpoint>)| {
+                before_members.next().is_some_and(|(other_weight, other)| {
+                    weight == *other_weight && Arc::ptr_eq(endpoint, other)
+                })
+            };
             before.looks_at_breakers == looks_at_breakers
                 && before.members.len() == tier.len()
-                && members().zip(&before.members).all(same)
+                && members().all(same)
         };
         if let Some(before) = before.filter(is_same) {
             return before.clone();

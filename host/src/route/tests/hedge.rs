@@ -18,9 +18,9 @@ enum Does {
 async fn mesh(
     does: &[Does],
     change: impl FnOnce(&mut PolicySaid),
-) -> (Router, Vec<Arc<Endpoint>>, mpsc::UnboundedReceiver<u32>, tempfile::TempDir) {
+) -> (Router, Vec<Arc<Endpoint>>, mpsc::Receiver<u32>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let (tell, told) = mpsc::unbounded_channel();
+    let (tell, told) = mpsc::channel(8);
     let mut endpoints = Vec::new();
     for (ordinal, does) in (0..).zip(does.iter().copied()) {
         let path = directory.path().join(ordinal.to_string());
@@ -42,7 +42,7 @@ async fn mesh(
                     }
                     Does::Hangs => {
                         let _ = std::future::poll_fn(|cx| reply.poll_reset(cx)).await;
-                        tell.send(ordinal).unwrap();
+                        tell.send(ordinal).await.unwrap();
                     }
                 }
             }
