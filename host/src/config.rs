@@ -46,8 +46,8 @@ pub use context::{Context, Platform};
 pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
 pub use host::{
-    AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, PluginEntry,
-    PluginsConfig, ServerTls, TcpConfig, TcpSecurity,
+    AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, OtlpConfig, PluginEntry,
+    PluginsConfig, ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TracesConfig,
 };
 pub use json::JsonConfig;
 pub use manifest::Manifest;

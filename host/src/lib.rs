@@ -15,6 +15,7 @@
 //! - [`instance`]: one copy of a plugin: handshake, phases, health.
 //! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
 //! - [`gateway`]: the host's own listening side.
+//! - [`telemetry`]: metrics and traces of all that, for those who watch.
 //! - [`admin`]: the `AdminService` of a host.
 //! - [`host`]: all of it put together: start here, with [`Host::builder`].
 
@@ -36,6 +37,7 @@ mod resilience;
 pub mod route;
 pub mod spiffe;
 pub mod supervise;
+pub mod telemetry;
 pub mod transport;
 
 pub use host::{Host, HostBuilder, HostError, Problem};

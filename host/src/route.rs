@@ -19,6 +19,7 @@ mod method;
 mod outcome;
 mod plugin_route;
 mod record;
+mod reading;
 mod replay;
 pub(crate) mod reserved;
 mod response_future;

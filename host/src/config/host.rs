@@ -2,6 +2,7 @@
 
 mod gateway;
 mod plugins;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use gateway::{GatewayConfig, GatewayLimits, ServerTls, TcpConfig, TcpSecurity};
 pub use plugins::{Origin, PluginEntry, PluginsConfig};
+pub use telemetry::{OtlpConfig, TelemetryConfig, TracesConfig};
 
 /// A host's configuration, read and checked. Paths in it are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// What it logs.
     pub log: LogConfig,
+    /// What it tells of itself, and to whom.
+    pub telemetry: TelemetryConfig,
     /// What it runs.
     pub plugins: PluginsConfig,
 }
@@ -93,6 +97,7 @@ impl Default for Config {
             policy: PolicySaid::default(),
             trust_domain: TrustDomain::default(),
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             plugins: PluginsConfig::default(),
         }
     }
@@ -130,6 +135,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let policy = policy::read_plugin(d, &mut section);
     let trust_domain = section.optional(d, "trust_domain", parsed);
     let log = section.optional(d, "log", log);
+    let telemetry = section.optional(d, "telemetry", telemetry::telemetry);
     let plugins = section.optional(d, "plugins", plugins::plugins);
     section.finish(d);
     Some(Config {
@@ -143,6 +149,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         policy,
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         log: log.unwrap_or_default(),
+        telemetry: telemetry.unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),
     })
 }

@@ -16,15 +16,17 @@ use tower_service::Service;
 
 use super::control::Control;
 use super::listen::{Listening, bind};
+use super::pages::HostPages;
 use super::sources::{Offers, follow};
 use super::{Host, HostError, Problem, Shared};
 use crate::admin;
 use crate::config::{Config, PluginConfig};
-use crate::gateway::Services;
+use crate::gateway::{ServerCalls, Services};
 use crate::gateway::reflection::Catalog;
 use crate::launch::{Arrivals, BaseSearch, Launcher, LauncherOptions, RunDirectory};
 use crate::name::PluginName;
 use crate::supervise::{Mesh, MeshOptions, Runtimes};
+use crate::telemetry::Source;
 use crate::transport::InProcess;
 
 /// Describes a host. Nothing happens before [`start`](Self::start) or [`open`](Self::open).
@@ -175,6 +177,18 @@ impl HostBuilder {
             addresses,
             shutdown,
         });
+        let calls = ServerCalls::new(catalog.clone());
+        let metrics = Source {
+            started: shared.started,
+            board: shared.mesh.board().clone(),
+            router: shared.mesh.router().clone(),
+            gateway: calls.clone(),
+        };
+        let pages = Arc::new(HostPages { metrics: metrics.clone(), shared: shared.clone() });
+        let metrics_address = bound.pages_address();
+        if let Some(address) = metrics_address {
+            tracing::info!(%address, "serving metrics in plaintext to anybody who reaches this address");
+        }
         let callers = Arc::new(shared.mesh.callers().clone());
         let admin = admin::service(shared.clone(), control.handle().clone());
         let services = Services {
@@ -182,8 +196,10 @@ impl HostBuilder {
             catalog,
             health: Arc::new(health),
             callers,
+            pages,
+            calls,
         };
         let gateway = bound.serve(shared.mesh.router().channel(), services);
-        Ok(Host { gateway: Some(gateway), control, shared })
+        Ok(Host { gateway: Some(gateway), control, metrics, metrics_address, shared })
     }
 }

@@ -97,6 +97,17 @@ impl Router {
         table.services.iter().map(|(service, methods)| (service.clone(), providers(methods))).collect()
     }
 
+    /// Every route that is in use, with its methods.
+    pub(crate) fn routes(&self) -> Vec<(Arc<Route>, Vec<Arc<Method>>)> {
+        let table = self.0.table.load();
+        let methods = |service: &Service| service.methods.iter().chain([&service.any]).cloned().collect();
+        let of_entry = |entry: &Entry| {
+            let methods: Vec<Vec<_>> = entry.services.values().map(methods).collect();
+            (entry.route.clone(), methods.concat())
+        };
+        table.plugins.values().map(of_entry).collect()
+    }
+
     /// A service that sends any gRPC call where it belongs.
     pub fn channel(&self) -> Channel {
         Channel::new(self.clone())
