@@ -10,6 +10,7 @@
 //! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
 //! - [`transport`]: one connection to one endpoint.
 //! - `resilience`: the algorithms of breakers, budgets, limits and balancing: time and numbers only.
+//! - [`span`]: spans of calls, and the trace context in their metadata.
 //! - [`launch`]: child processes: run directory, environment, output, readiness, death.
 //! - [`route`]: from a gRPC service to one endpoint: snapshot, balancing, the [`route::Channel`].
 //! - [`instance`]: one copy of a plugin: handshake, phases, health.
@@ -35,6 +36,7 @@ pub mod name;
 #[cfg_attr(not(test), expect(dead_code, reason = "the route does not use all of it yet"))]
 mod resilience;
 pub mod route;
+pub mod span;
 pub mod spiffe;
 pub mod supervise;
 pub mod telemetry;

@@ -8,6 +8,7 @@
 //! - `health`: an instance that is unwell is not picked
 //! - `calls`: what the gateway forwards
 //! - `callbacks`: plugins that call plugins and the host
+//! - `telemetry`: metrics, traces, and who gets them
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
@@ -34,5 +35,6 @@ mod kills;
 mod operate;
 mod restart;
 mod serve;
+mod telemetry;
 mod text;
 mod tls;

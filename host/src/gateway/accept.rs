@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::Mended;
 use super::connection::drive;
-use super::listen::{Socket, TlsConfig};
 use super::http1;
+use super::listen::{Socket, TlsConfig};
 use super::preface::{Rewound, Spoken, spoken};
 use super::principal::{Caller, Principal};
 use super::serve::{Shared, Upstream};

@@ -46,11 +46,11 @@ pub(super) async fn forward<U: Upstream>(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     mut upstream: U,
-    request: Request<RecvStream>,
+    mut request: Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
 ) -> Ended {
     let is_head = request.method() == Method::HEAD;
-    let mut metered = shared.calls.begin(request.uri().path());
+    let mut metered = shared.calls.begin(&mut request);
     let Prepared { request, place, ends_request: _ends_request } = match prepare(&shared, &caller, request) {
         Ok(prepared) => prepared,
         Err((Refusal::Grpc(status), _)) => return refuse(reply, status, &mut metered),
@@ -90,9 +90,7 @@ pub(super) async fn forward<U: Upstream>(
     let ready = unless_reset(&mut reply, |cx| upstream.poll_ready(cx)).await;
     let begun = match ready {
         // Dropped before the body flows: what it holds, such as a place in a queue, is not needed then.
-        Some(Ok(())) => {
-            begin(answer(pin!(upstream.call(request)), &mut reply).await, reply, &mut metered)
-        }
+        Some(Ok(())) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply, &mut metered),
         Some(Err(status)) => Err(refuse(reply, status, &mut metered)),
         None => Err(Ended::Reset),
     };

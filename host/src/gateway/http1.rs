@@ -37,4 +37,3 @@ where
     builder.keep_alive(false).max_buf_size((limits.max_header_list as usize).max(LEAST_HEAD));
     builder.serve_connection(TokioIo::new(io), service).await
 }
-

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method, Request};
 use tonic::Code;
 
 use super::reflection::Catalog;
 use crate::resilience::by_code::LatencyByCode;
 use crate::resilience::clock::{Clock, Moment};
 use crate::resilience::latency::LatencyHistogram;
+use crate::span::CallSpan;
 
 /// Methods that are counted apart. Each takes some kilobytes; beyond it, or where no descriptor names the method, calls count as
 /// one: what callers make up must not take memory.
@@ -41,6 +42,7 @@ pub(super) struct Metered {
     method: Option<Arc<LatencyByCode>>,
     began: Moment,
     code: Code,
+    span: CallSpan,
 }
 
 /// A connection that counts until this is dropped.
@@ -60,11 +62,21 @@ impl ServerCalls {
         })
     }
 
-    /// A call to `path` begins.
-    pub(super) fn begin(&self, path: &str) -> Metered {
+    /// A call begins. It gets a span, if anybody wants one, which its head tells of.
+    pub(super) fn begin<B>(&self, request: &mut Request<B>) -> Metered {
+        let path = request.uri().path();
         let known = self.methods.load().get(path).cloned();
         let method = known.unwrap_or_else(|| self.first_call(path));
-        Metered { clock: self.clock, method: Some(method), began: self.clock.now(), code: Code::Cancelled }
+        let is_known = !Arc::ptr_eq(&method, &self.other);
+        let is_call = request.method() == Method::POST;
+        let span = if is_call { CallSpan::server(request, is_known) } else { CallSpan::default() };
+        Metered {
+            clock: self.clock,
+            method: Some(method),
+            began: self.clock.now(),
+            code: Code::Cancelled,
+            span,
+        }
     }
 
     #[cold]
@@ -123,6 +135,7 @@ impl Drop for Metered {
     fn drop(&mut self) {
         if let Some(method) = &self.method {
             method.record(self.code, self.clock.now().since(self.began));
+            self.span.ends_with(self.code);
         }
     }
 }

@@ -30,7 +30,8 @@ impl Pages for HostPages {
         let wanted = || board.values().filter(|status| !is_left_out(state(status)));
         let say = |which: fn(PluginState) -> bool| {
             let named = wanted().filter(|status| which(state(status))).map(|status| {
-                let name = state(status).as_str_name().trim_start_matches("PLUGIN_STATE_").to_ascii_lowercase();
+                let name =
+                    state(status).as_str_name().trim_start_matches("PLUGIN_STATE_").to_ascii_lowercase();
                 format!("{} is {name}", status.config.name)
             });
             named.collect::<Vec<_>>().join(", ")

@@ -65,8 +65,10 @@ mod tests {
         let docs = std::fs::read_to_string(docs).unwrap();
         let listed: BTreeSet<&str> =
             docs.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-        let listed: BTreeSet<&str> =
-            listed.into_iter().filter(|name| name.starts_with("rpc.") || name.starts_with("plugmesh.")).collect();
+        let listed: BTreeSet<&str> = listed
+            .into_iter()
+            .filter(|name| name.starts_with("rpc.") || name.starts_with("plugmesh."))
+            .collect();
         let known: BTreeSet<&str> = ALL.iter().map(|meta| meta.name).collect();
         assert_eq!(listed, known);
     }

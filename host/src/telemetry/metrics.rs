@@ -205,12 +205,17 @@ mod tests {
             metrics.level(&BREAKER_STATE, &labels(method), if method == "b" { 0.0 } else { 1.0 });
         }
         let family = metrics.get(CLIENT_DURATION.name).unwrap();
-        let Some(Value::Histogram(both)) = family.value(&labels("a").iter().map(|(k, v)| (*k, &**v)).collect::<Vec<_>>()) else {
+        let Some(Value::Histogram(both)) =
+            family.value(&labels("a").iter().map(|(k, v)| (*k, &**v)).collect::<Vec<_>>())
+        else {
             panic!("no histogram")
         };
         assert_eq!((both.count(), both.sum()), (2, Duration::from_millis(6)));
         assert_eq!(both.buckets().sum::<u64>(), 2);
-        assert_eq!(both.buckets().position(|count| count > 0), both.bounds().iter().position(|bound| *bound >= 3e-3));
+        assert_eq!(
+            both.buckets().position(|count| count > 0),
+            both.bounds().iter().position(|bound| *bound >= 3e-3)
+        );
         let value = |name: &str| metrics.get(name).unwrap().value(&[("rpc.method", "a")]);
         assert_eq!(value(IN_FLIGHT.name), Some(Value::Count(4)));
         assert_eq!(value(BREAKER_STATE.name), Some(Value::Level(1.0)), "a state is not added up");

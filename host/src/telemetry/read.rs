@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::catalogue::*;
 use super::metrics::{Labels, Metrics, Value};
-use crate::code::code_name;
+use crate::code::{code_name, is_server_error};
 use crate::gateway::ServerCalls;
 use crate::resilience::breaker::State;
 use crate::route::{Endpoint, Method, Route, Router, stats::Event};
@@ -71,29 +71,6 @@ fn rpc(method: Cow<'static, str>, code: Code, is_error: bool) -> Labels {
         labels.push(("error.type", code));
     }
     labels
-}
-
-/// Statuses that are a fault of who serves, by OpenTelemetry's conventions. Of who calls any but OK is.
-pub(crate) fn is_server_error(code: Code) -> bool {
-    match code {
-        Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::Unimplemented
-        | Code::Internal
-        | Code::Unavailable
-        | Code::DataLoss => true,
-        Code::Ok
-        | Code::Cancelled
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unauthenticated => false,
-    }
 }
 
 fn read_method(metrics: &mut Metrics, method: &Method) {

@@ -25,9 +25,11 @@ fn counted(running: &Running) -> BTreeMap<(String, &'static str), u64> {
 #[tokio::test]
 async fn calls_are_counted_by_method_and_status() {
     let running = start(
-        upstream(async |request: Request<crate::gateway::RequestBody>| match request.headers().get("x-fail") {
-            Some(_) => Err(Status::data_loss("as asked")),
-            None => echo(request).await,
+        upstream(async |request: Request<crate::gateway::RequestBody>| {
+            match request.headers().get("x-fail") {
+                Some(_) => Err(Status::data_loss("as asked")),
+                None => echo(request).await,
+            }
         }),
         Limits::default(),
     )
@@ -41,7 +43,9 @@ async fn calls_are_counted_by_method_and_status() {
     call(&client, say().header("x-fail", "1").body(()).unwrap(), message(1)).await;
     call(&client, say().header("grpc-timeout", "soon").body(()).unwrap(), message(1)).await;
     // Methods and services that somebody makes up are one.
-    for path in ["/demo.v1.Echo/Made", "/demo.v1.Echo/Up", "/x.Y/Z", "/grpc.health.v1.Health/None", "/nonsense"] {
+    for path in
+        ["/demo.v1.Echo/Made", "/demo.v1.Echo/Up", "/x.Y/Z", "/grpc.health.v1.Health/None", "/nonsense"]
+    {
         call(&client, grpc(path).body(()).unwrap(), message(1)).await;
     }
     call(&client, grpc("/grpc.health.v1.Health/Check").body(()).unwrap(), message(0)).await;

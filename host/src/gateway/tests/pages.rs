@@ -34,11 +34,17 @@ async fn http1_gets_pages_and_nothing_else() {
     let (head, body) = unix(&running, &get("/metrics")).await;
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    assert!(head.contains(&format!("content-length: {METRICS}")) && head.contains("connection: close"), "{head}");
+    assert!(
+        head.contains(&format!("content-length: {METRICS}")) && head.contains("connection: close"),
+        "{head}"
+    );
     assert_eq!(body.len(), METRICS);
 
     let (head, body) = unix(&running, "HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(head.starts_with("http/1.1 200 ok") && head.contains(&format!("content-length: {METRICS}")), "{head}");
+    assert!(
+        head.starts_with("http/1.1 200 ok") && head.contains(&format!("content-length: {METRICS}")),
+        "{head}"
+    );
     assert_eq!(body, "");
 
     assert_eq!(unix(&running, &get("/livez")).await.1, "ok\n");
@@ -78,7 +84,8 @@ async fn http2_gets_the_same_pages() {
     let running = start(upstream(echo), Limits::default()).await;
     let client = running.client().await;
     let ask = async |method: Method, path: &str| {
-        let request = Request::builder().method(method).uri(format!("http://localhost{path}")).body(()).unwrap();
+        let request =
+            Request::builder().method(method).uri(format!("http://localhost{path}")).body(()).unwrap();
         let mut client = client.clone().ready().await.unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
         timeout(PATIENCE, collect(response)).await.unwrap().unwrap()
@@ -136,7 +143,9 @@ async fn who_does_not_read_a_page_holds_few_and_not_for_long() {
 async fn slow_and_oversized_requests_of_http1_end() {
     let limits = Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() };
     let running = start(upstream(echo), limits).await;
-    for begun in ["G", "GET /met", "GET /metrics HTTP/1.1\r\nhost: x\r\nx-", "POST /x HTTP/1.1\r\ncontent-length: 9"] {
+    for begun in
+        ["G", "GET /met", "GET /metrics HTTP/1.1\r\nhost: x\r\nx-", "POST /x HTTP/1.1\r\ncontent-length: 9"]
+    {
         for to_pages in [false, true] {
             let mut answer = Vec::new();
             if to_pages {
@@ -169,7 +178,8 @@ async fn slow_and_oversized_requests_of_http1_end() {
 #[tokio::test]
 async fn what_is_not_http_gets_no_http() {
     let running = start(upstream(echo), Limits::default()).await;
-    for garbage in [&[0x16, 3, 1, 0, 5][..], b"GET\0/metrics", b"get /metrics HTTP/1.1\r\n\r\n", &[0xff; 64]] {
+    for garbage in [&[0x16, 3, 1, 0, 5][..], b"GET\0/metrics", b"get /metrics HTTP/1.1\r\n\r\n", &[0xff; 64]]
+    {
         let mut io = UnixStream::connect(&running.path).await.unwrap();
         io.write_all(garbage).await.unwrap();
         let mut answer = Vec::new();
@@ -181,7 +191,10 @@ async fn what_is_not_http_gets_no_http() {
         assert!(head.starts_with("http/1.1 400 ") && body.is_empty(), "{head}");
     }
     let client = running.client().await;
-    assert_eq!(call(&client, say().body(()).unwrap(), Bytes::from(message(1))).await.status().code(), tonic::Code::Ok);
+    assert_eq!(
+        call(&client, say().body(()).unwrap(), Bytes::from(message(1))).await.status().code(),
+        tonic::Code::Ok
+    );
 }
 
 async fn wait_for(done: impl Fn() -> bool) {
