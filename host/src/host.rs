@@ -22,7 +22,7 @@ use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
 use crate::supervise::{Board, Mesh};
-use crate::telemetry::{Metrics, Source};
+use crate::telemetry::{Metrics, Push, Source};
 pub use builder::HostBuilder;
 use control::Control;
 pub use error::{HostError, Problem};
@@ -36,8 +36,9 @@ pub struct Host {
     // Dropped in this order: nobody calls in any more, then everything that runs ends.
     gateway: Option<GatewayHandle>,
     control: Control,
-    metrics: Source,
+    metrics: Arc<Source>,
     metrics_address: Option<SocketAddr>,
+    push: Option<Push>,
     shared: Arc<Shared>,
 }
 
@@ -146,6 +147,7 @@ impl Host {
     /// Dropping the future shuts down at once.
     pub async fn shutdown(mut self, grace: Duration) {
         let mesh = self.shared.mesh.clone();
+        let metrics = self.metrics.of_last_routes();
         // Ends the streams of those who watch: they would last as long as the host.
         self.shared.shutdown.send_replace(Some(grace));
         if let Some(gateway) = self.gateway.take() {
@@ -157,6 +159,9 @@ impl Host {
             }
         } else {
             self.control.run(async move { mesh.stop(grace).await }).await;
+        }
+        if let Some(push) = self.push.take() {
+            push.finish(metrics).await;
         }
         let mesh = self.shared.mesh.clone();
         if tokio::time::timeout(LAST_TASKS, mesh.finished()).await.is_err() {

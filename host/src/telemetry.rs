@@ -11,11 +11,16 @@
 //! Spans are made where calls are, by [`crate::span`], and end up with whatever subscriber the program has. [`Traces`] is
 //! the one that sends them to a collector.
 
+mod bridge;
 mod catalogue;
 mod metrics;
+mod otlp;
 mod prometheus;
 mod read;
 
+pub(crate) use bridge::register;
 pub use metrics::{Family, Histogram, Kind, Labels, Metrics, Value};
+pub(crate) use otlp::Push;
+pub use otlp::{Collector, CollectorError, Traces};
 pub(crate) use prometheus::CONTENT_TYPE as TEXT_TYPE;
 pub(crate) use read::Source;

@@ -1,10 +1,13 @@
 //! Metrics and traces of a real host.
 
+use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use plugmesh_tests::probe::*;
-use plugmesh_tests::{Daemon, PluginDir, Scrape};
+use plugmesh_tests::{Collector, Daemon, PluginDir, Scrape, attribute};
 use tonic::Code;
 
-use crate::calls::echo;
+use crate::calls::{echo, seen, with};
 
 const CLIENT: &str = "rpc_client_call_duration_seconds";
 const SERVER: &str = "rpc_server_call_duration_seconds";
@@ -105,4 +108,124 @@ async fn a_scraper_without_certificates_has_a_port_of_its_own() {
     let scrape = Scrape::read(io).await;
     let echoed = [("rpc_method", "probe.v1.ProbeService/Echo")];
     assert_eq!(scrape.value(&format!("{SERVER}_count"), &echoed), Some(1.0));
+}
+
+/// A trace of a caller, and its span.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_spans_between_the_caller_and_the_plugin() {
+    let collector = Collector::start().await;
+    let config = format!(
+        "telemetry:\n  otlp: {{endpoint: \"{}\", headers: {{authorization: \"Bearer abc\"}}}}\n",
+        collector.endpoint()
+    );
+    let daemon = Daemon::builder()
+        .plugin(PluginDir::probe(1))
+        .config(config)
+        .env("OTEL_SERVICE_NAME", "edge")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        .start()
+        .await;
+    let answer = daemon.probe().echo(with(echo("", 0), "traceparent", TRACE)).await.unwrap();
+    let reached = seen(answer.get_ref(), "traceparent").unwrap();
+    assert_eq!(reached[..35], TRACE[..35], "the same trace");
+    let failing = EchoRequest { code: Code::Internal as i32, ..Default::default() };
+    daemon.probe().echo(with(failing, "traceparent", TRACE)).await.unwrap_err();
+    // A caller who says that its trace is not sampled is believed.
+    let unsampled = TRACE.replace("-01", "-00").replace("0af7", "0bf7");
+    let answer = daemon.probe().echo(with(echo("", 0), "traceparent", &unsampled)).await.unwrap();
+    assert!(seen(answer.get_ref(), "traceparent").unwrap().ends_with("-00"));
+
+    let spans = collector.wait_for_spans(|spans| spans.len() >= 6).await;
+    let of = |name: &str, kind: SpanKind, status: &str| {
+        let is = |span: &&Span| {
+            let code = attribute(&span.attributes, "rpc.response.status_code");
+            span.name == name
+                && span.kind == kind as i32
+                && code == status
+                && hex(&span.trace_id) == TRACE[3..35]
+        };
+        spans.iter().find(is).unwrap_or_else(|| panic!("no {name} {status} among {spans:#?}"))
+    };
+    let method = "probe.v1.ProbeService/Echo";
+    for (status, is_error) in [("OK", false), ("INTERNAL", true)] {
+        let server = of(method, SpanKind::Server, status);
+        let call = of(method, SpanKind::Client, status);
+        let attempt = of(&format!("attempt {method}"), SpanKind::Client, status);
+        assert_eq!(hex(&server.parent_span_id), TRACE[36..52], "the caller's span is its parent");
+        assert_eq!(call.parent_span_id, server.span_id);
+        assert_eq!(attempt.parent_span_id, call.span_id);
+        if !is_error {
+            assert_eq!(hex(&attempt.span_id), reached[36..52], "the plugin's parent");
+        }
+        for span in [server, call, attempt] {
+            let code = span.status.as_ref().map_or(0, |status| status.code);
+            assert_eq!(code, if is_error { 2 } else { 0 }, "{}", span.name);
+            assert!(span.end_time_unix_nano > span.start_time_unix_nano);
+        }
+        assert!(call.start_time_unix_nano >= server.start_time_unix_nano);
+        assert!(attempt.start_time_unix_nano >= call.start_time_unix_nano);
+        assert_eq!(attribute(&attempt.attributes, "plugmesh.instance"), "probe-0");
+    }
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != unsampled[3..35]));
+    assert_eq!(collector.resource("service.name"), ["edge"]);
+    assert_eq!(collector.resource("deployment.environment.name"), ["test"]);
+    assert!(collector.authorization().iter().all(|value| value == "Bearer abc"));
+}
+
+#[tokio::test]
+async fn a_collector_gets_metrics_every_so_often_and_at_the_end() {
+    let collector = Collector::start().await;
+    let often = "telemetry: {otlp: {interval: 100ms}}\n";
+    let endpoint = collector.endpoint();
+    let start = |config: &str| {
+        let builder = Daemon::builder().plugin(PluginDir::probe(1)).config(config);
+        builder.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).start()
+    };
+    let total = |points: &[HistogramDataPoint]| points.iter().map(|point| point.count).sum::<u64>();
+    let daemon = start(often).await;
+    for _ in 0..3 {
+        daemon.probe().echo(echo("", 0)).await.unwrap();
+    }
+    let points = collector.wait_for_histogram("rpc.client.call.duration", |points| total(points) == 3).await;
+    let [point] = &points[..] else { panic!("{points:?}") };
+    assert_eq!(point.bucket_counts.iter().sum::<u64>(), 3);
+    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+    assert_eq!(point.explicit_bounds[0], 10e-6);
+    assert!(point.sum.unwrap() > 0.0 && point.start_time_unix_nano < point.time_unix_nano);
+    assert_eq!(attribute(&point.attributes, "rpc.method"), "probe.v1.ProbeService/Echo");
+    assert_eq!(attribute(&point.attributes, "plugmesh.plugin"), "probe");
+    let unit = collector.metric("plugmesh.instance.restarts").unwrap().unit;
+    assert_eq!(unit, "{restart}");
+    daemon.stop().await;
+
+    // The first export would be in an hour: it is the last one that comes.
+    let daemon = start("telemetry: {otlp: {interval: 1h}}\n").await;
+    for _ in 0..5 {
+        daemon.probe().echo(echo("", 0)).await.unwrap();
+    }
+    daemon.stop().await;
+    collector.wait_for_histogram("rpc.client.call.duration", |points| total(points) == 5).await;
+    let instances = collector.resource("service.instance.id");
+    assert_eq!(instances.len(), 2, "{instances:?}");
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_costs_a_warning() {
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = format!("telemetry: {{otlp: {{endpoint: \"http://{unused}\", interval: 100ms}}}}\n");
+    let daemon = Daemon::builder().plugin(PluginDir::probe(1)).config(config).start().await;
+    for _ in 0..20 {
+        daemon.probe().echo(echo("", 0)).await.unwrap();
+    }
+    let warning = "the collector is not sent everything";
+    daemon.logged(warning).await;
+    let ran = daemon.stop().await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.err.matches(warning).count(), 1, "{}", ran.err);
 }

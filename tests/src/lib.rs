@@ -15,6 +15,7 @@
 //! - [`Neighbour`]: a healthy plugin under calls, which must never notice what a test does to another.
 //! - [`Leaks`]: processes, descriptors and sockets before and after.
 //! - [`Process`], [`Ran`]: programs that a test starts, and what they left.
+//! - [`Collector`]: takes metrics and traces over OTLP.
 //! - [`Scrape`]: metrics as Prometheus reads them, and whether it could.
 //! - [`tools`]: grpcurl and other tools that not every machine has.
 //! - [`Certificates`]: a certificate authority and the files of hosts and clients.
@@ -25,6 +26,7 @@
 
 mod binaries;
 mod certificates;
+mod collector;
 mod daemon;
 mod leaks;
 mod neighbour;
@@ -37,6 +39,7 @@ mod wait;
 
 pub use binaries::binary;
 pub use certificates::{Certificates, Identity};
+pub use collector::{Collector, attribute};
 pub use daemon::{Daemon, DaemonBuilder, Patient, connect_unix};
 pub use leaks::{Leaks, processes_mentioning};
 pub use neighbour::Neighbour;

@@ -10,7 +10,7 @@ use crate::telemetry::{Source, TEXT_TYPE};
 
 /// Metrics of a host, and whether it serves.
 pub(super) struct HostPages {
-    pub(super) metrics: Source,
+    pub(super) metrics: Arc<Source>,
     pub(super) shared: Arc<Shared>,
 }
 

@@ -50,7 +50,7 @@ impl MethodStats {
     }
 
     /// A call has ended.
-    pub(super) fn record(&self, code: Code, took: Duration) {
+    pub(crate) fn record(&self, code: Code, took: Duration) {
         self.by_code.record(code, took);
     }
 

@@ -26,18 +26,31 @@ const STATE: &str = "state";
 /// Where the numbers are. Clones read the same ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    pub(crate) started: SystemTime,
-    pub(crate) board: Board,
-    pub(crate) router: Router,
-    pub(crate) gateway: Arc<ServerCalls>,
+    started: SystemTime,
+    board: Board,
+    router: Router,
+    gateway: Arc<ServerCalls>,
+    /// Those of a router that forgets them soon.
+    last_routes: Option<Arc<Vec<(Arc<Route>, Vec<Arc<Method>>)>>>,
 }
 
 impl Source {
+    pub(crate) fn new(started: SystemTime, board: Board, router: Router, gateway: Arc<ServerCalls>) -> Self {
+        Self { started, board, router, gateway, last_routes: None }
+    }
+
+    /// The same, which goes on to read the methods and instances that there are now: what is counted while a host shuts
+    /// down is not lost with its plugins.
+    pub(crate) fn of_last_routes(&self) -> Self {
+        Self { last_routes: Some(Arc::new(self.router.routes())), ..self.clone() }
+    }
+
     /// Everything as it is now.
     pub(crate) fn read(&self) -> Metrics {
         let mut metrics = Metrics::new(self.started);
-        for (route, methods) in self.router.routes() {
-            read_route(&mut metrics, &route);
+        let routes = self.last_routes.clone().unwrap_or_else(|| Arc::new(self.router.routes()));
+        for (route, methods) in routes.iter() {
+            read_route(&mut metrics, route);
             methods.iter().for_each(|method| read_method(&mut metrics, method));
         }
         for status in self.board.snapshot().values() {

@@ -95,7 +95,9 @@ impl TelemetryConfig {
         for (key, value) in pairs("OTEL_RESOURCE_ATTRIBUTES") {
             match key.as_str() {
                 "service.name" => service_name = service_name.or(Some(value)),
-                _ => drop(self.resource.entry(key).or_insert(value)),
+                _ => {
+                    self.resource.entry(key).or_insert(value);
+                }
             }
         }
         self.service_name = self.service_name.or(service_name);
