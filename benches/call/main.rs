@@ -19,30 +19,18 @@ mod targets;
 
 use std::process::ExitCode;
 
-use plugmesh_benches::args::{Args, Parsed};
+use plugmesh_benches::args::Args;
 use plugmesh_benches::cell::{Cell, Results};
-use plugmesh_benches::{BoxError, process, report};
+use plugmesh_benches::{BoxError, report, subject};
+
+/// Rounds, unless somebody says how many.
+const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
-    let result = match process::enter::<role::Role>() {
-        Ok(Some(role)) => role.run().map(|()| ExitCode::SUCCESS),
-        Ok(None) => benchmark(),
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("call: {}", chain(&*error));
-        ExitCode::FAILURE
-    })
+    subject::main("call", role::Role::run, benchmark)
 }
 
-fn benchmark() -> Result<ExitCode, BoxError> {
-    let args = match Args::parse("call", std::env::args().skip(1))? {
-        Parsed::Run(args) => args,
-        Parsed::Say(text) => {
-            println!("{text}");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
+fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let targets = targets::targets();
     let needed = |cell: &Cell| !args.check || targets.iter().any(|t| t.cells().contains(&cell.name.as_str()));
     let smoke = |cell: &Cell| !args.quick || !args.only.is_empty() || cells::is_smoke(&cell.name);
@@ -52,7 +40,10 @@ fn benchmark() -> Result<ExitCode, BoxError> {
         cells.iter().for_each(|cell| println!("{}", cell.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let rounds = if args.quick { 1 } else { args.rounds };
+    if let Some(seed) = args.seed {
+        fastrand::seed(seed);
+    }
+    let rounds = if args.quick { 1 } else { args.rounds.unwrap_or(ROUNDS) };
     let results = Results::measure(&cells, rounds, args.span());
     if args.json {
         report::print_json(&cells, &results);
@@ -63,10 +54,4 @@ fn benchmark() -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::from(report::print_targets(&targets, &results)));
     }
     Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

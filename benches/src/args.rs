@@ -11,7 +11,8 @@ const HELP: &str = "
                  exit 1 when one falls short, 2 when one was not measured
   --quick        smoke run: one short round of each cell
   --only FILTER  only cells whose name contains FILTER; may be repeated
-  --rounds N     rounds (5)
+  --rounds N     rounds
+  --seed N       seed of everything that is random
   --list         print the names of the cells";
 
 /// What was asked for.
@@ -27,8 +28,10 @@ pub struct Args {
     pub list: bool,
     /// Parts of names of cells; empty for all.
     pub only: Vec<String>,
-    /// Rounds.
-    pub rounds: usize,
+    /// Rounds, if somebody said how many.
+    pub rounds: Option<usize>,
+    /// Seed of everything that is random, if somebody gave one.
+    pub seed: Option<u64>,
 }
 
 /// What the command line comes to.
@@ -46,8 +49,15 @@ impl Args {
     /// # Errors
     /// An argument is unknown, or its value is missing.
     pub fn parse(subject: &str, args: impl IntoIterator<Item = String>) -> Result<Parsed, BoxError> {
-        let mut parsed =
-            Self { json: false, check: false, quick: false, list: false, only: Vec::new(), rounds: 5 };
+        let mut parsed = Self {
+            json: false,
+            check: false,
+            quick: false,
+            list: false,
+            only: Vec::new(),
+            rounds: None,
+            seed: None,
+        };
         let mut bench = false;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -60,7 +70,10 @@ impl Args {
                 "--quick" => parsed.quick = true,
                 "--list" => parsed.list = true,
                 "--only" => parsed.only.push(value()?),
-                "--rounds" => parsed.rounds = value()?.parse().map_err(|_| "--rounds wants a number")?,
+                "--rounds" => {
+                    parsed.rounds = Some(value()?.parse().map_err(|_| "--rounds wants a number")?);
+                }
+                "--seed" => parsed.seed = Some(value()?.parse().map_err(|_| "--seed wants a number")?),
                 "--help" | "-h" => return Ok(Parsed::Say(format!("cargo bench --bench {subject} --{HELP}"))),
                 other => return Err(format!("unknown argument {other:?}; --help lists them").into()),
             }

@@ -34,6 +34,34 @@ pub enum Metric {
     PerEndpoint100,
     /// Resident memory that each of 1000 endpoints adds, KiB.
     PerEndpoint1000,
+    /// Time of one call to an endpoint that is chosen for it, ns.
+    Pick,
+    /// 99.9th percentile of the time of 16 such calls, µs.
+    Stall,
+    /// Calls that were made.
+    Sent,
+    /// Idempotent calls among them that were not answered.
+    LostIdempotent,
+    /// Other calls that were not answered.
+    LostOther,
+    /// Calls that are not idempotent and were executed more than once.
+    ExecutedTwice,
+    /// Idempotent calls that were executed more than once.
+    Repeated,
+    /// Attempts that arrived at instances beyond the first of each call.
+    ExtraAttempts,
+    /// Median latency, ms.
+    Median,
+    /// 99th percentile of the latency, ms.
+    Tail,
+    /// 99.9th percentile of the latency, ms.
+    FarTail,
+    /// From the disturbance until traffic had left the instance that was hit, ms.
+    Left,
+    /// Share of all CPUs that client and instances used.
+    Busy,
+    /// The longest that a call was made after it was due, ms.
+    Lag,
 }
 
 impl Metric {
@@ -51,6 +79,20 @@ impl Metric {
             Self::Resident => "RSS KiB",
             Self::PerEndpoint100 => "KiB each of 100",
             Self::PerEndpoint1000 => "KiB each of 1000",
+            Self::Pick => "ns/call",
+            Self::Stall => "p99.9 of 16, µs",
+            Self::Sent => "sent",
+            Self::LostIdempotent => "lost idem.",
+            Self::LostOther => "lost other",
+            Self::ExecutedTwice => "twice",
+            Self::Repeated => "repeated",
+            Self::ExtraAttempts => "extra",
+            Self::Median => "p50 ms",
+            Self::Tail => "p99 ms",
+            Self::FarTail => "p99.9 ms",
+            Self::Left => "left after ms",
+            Self::Busy => "CPU share",
+            Self::Lag => "lag ms",
         }
     }
 }

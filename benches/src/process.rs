@@ -99,6 +99,14 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// The system does not know.
+    pub fn has_ended(&mut self) -> Result<bool, BoxError> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// The next line that it prints.
     ///
     /// # Errors

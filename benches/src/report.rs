@@ -43,8 +43,8 @@ fn range(spread: Spread) -> String {
     format!("{} ({}..{})", short(spread.median), short(spread.min), short(spread.max))
 }
 
-/// Three digits are more than the noise leaves.
-fn short(figure: f64) -> String {
+/// A figure for people: three digits are more than the noise leaves.
+pub fn short(figure: f64) -> String {
     match figure {
         f if f >= 10_000.0 => format!("{:.1}k", f / 1000.0),
         f if f >= 100.0 => format!("{f:.0}"),
@@ -53,7 +53,8 @@ fn short(figure: f64) -> String {
     }
 }
 
-fn print_missing(results: &Results) {
+/// Prints why cells gave nothing.
+pub fn print_missing(results: &Results) {
     for (cell, why) in results.missing() {
         println!("{cell}: {why}");
     }
@@ -101,7 +102,7 @@ pub fn print_targets(targets: &[Target], results: &Results) -> u8 {
             Bound::AtLeast(bound) => format!("≥ {bound}"),
         };
         let unit = match &target.figure {
-            Figure::Of(_, metric) => metric.title().to_owned(),
+            Figure::Of(_, metric) | Figure::Worst(_, metric) => metric.title().to_owned(),
             Figure::Ratio { metric, .. } => format!("× ({})", metric.title()),
         };
         println!("{mark} {:58} {bound:8} {figure} {unit}", target.what);

@@ -17,8 +17,10 @@ pub struct Target {
 /// Where a figure comes from.
 #[derive(Clone, Debug)]
 pub enum Figure {
-    /// A metric of a cell itself.
+    /// A metric of a cell itself: the median over the rounds.
     Of(String, Metric),
+    /// A metric of a cell itself: the largest of all rounds, for what must never happen.
+    Worst(String, Metric),
     /// The median, over the rounds, of the ratio of one cell's metric to another's.
     Ratio {
         /// The cell.
@@ -63,7 +65,7 @@ impl Target {
     /// Names of the cells that it needs.
     pub fn cells(&self) -> Vec<&str> {
         match &self.figure {
-            Figure::Of(cell, _) => vec![cell],
+            Figure::Of(cell, _) | Figure::Worst(cell, _) => vec![cell],
             Figure::Ratio { cell, reference, .. } => vec![cell, reference],
         }
     }
@@ -71,17 +73,53 @@ impl Target {
     /// Compares what was measured with the bound.
     pub fn judge(&self, results: &Results) -> Verdict {
         let spread = match &self.figure {
-            Figure::Of(cell, metric) => {
+            Figure::Of(cell, metric) | Figure::Worst(cell, metric) => {
                 Spread::of(results.figures(cell, *metric).into_iter().flatten().collect())
             }
             Figure::Ratio { cell, reference, metric } => {
                 Spread::of_ratios(&results.figures(cell, *metric), &results.figures(reference, *metric))
             }
         };
-        match spread {
-            None => Verdict::Unmeasured,
-            Some(spread) if self.bound.holds(spread.median) => Verdict::Reached(spread),
-            Some(spread) => Verdict::Short(spread),
+        let Some(spread) = spread else {
+            return Verdict::Unmeasured;
+        };
+        let figure = match &self.figure {
+            Figure::Worst(..) => spread.max,
+            Figure::Of(..) | Figure::Ratio { .. } => spread.median,
+        };
+        match self.bound.holds(figure) {
+            true => Verdict::Reached(spread),
+            false => Verdict::Short(spread),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::*;
+    use crate::args::Span;
+    use crate::cell::{Cell, Sample};
+
+    #[test]
+    fn what_must_never_happen_is_judged_by_the_worst_round() {
+        let rounds = Counter::new(0.0);
+        let cell = Cell {
+            name: "cell".to_owned(),
+            reference: None,
+            run: Box::new(move |_| {
+                Ok(Sample::from([(Metric::LostIdempotent, rounds.replace(rounds.get() + 1.0))]))
+            }),
+        };
+        let span = Span { warm_up: Default::default(), measured: Default::default() };
+        let results = Results::measure(&[cell], 3, span);
+        let target = |figure, bound| Target { what: String::new(), figure, bound: Bound::AtMost(bound) };
+        let of = |figure: fn(String, Metric) -> Figure| figure("cell".to_owned(), Metric::LostIdempotent);
+        assert!(matches!(target(of(Figure::Of), 1.0).judge(&results), Verdict::Reached(_)));
+        assert!(matches!(target(of(Figure::Worst), 1.0).judge(&results), Verdict::Short(_)));
+        assert!(matches!(target(of(Figure::Worst), 2.0).judge(&results), Verdict::Reached(_)));
+        let other = Figure::Worst("other".to_owned(), Metric::LostIdempotent);
+        assert_eq!(target(other, 2.0).judge(&results), Verdict::Unmeasured);
     }
 }

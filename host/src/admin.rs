@@ -1,6 +1,7 @@
 //! `AdminService`: what an operator can ask of a running host.
 
 mod convert;
+mod explain;
 mod service;
 mod stream;
 
@@ -11,6 +12,7 @@ use plugmesh::admin::v1::admin_service_server::{AdminService, AdminServiceServer
 use tokio::runtime::Handle;
 
 use crate::host::Shared;
+pub(crate) use explain::explain;
 use service::Service;
 
 /// The service, for the gateway. Its work is done on `control`.
@@ -22,6 +24,11 @@ pub(crate) fn service(shared: Arc<Shared>, control: Handle) -> AdminServiceServe
 pub(crate) fn plugins(shared: &Shared) -> Vec<pb::Plugin> {
     let board = shared.mesh.board().snapshot();
     board.values().map(|status| convert::plugin(status, &board)).collect()
+}
+
+/// How well everything is.
+pub(crate) fn health(shared: &Shared) -> pb::GetHealthResponse {
+    convert::health(&shared.mesh.board().snapshot())
 }
 
 /// Every service, in the order of the names.

@@ -6,12 +6,13 @@
 //! - `args`: what can be typed. `commands`: what each one does. `call`: calling any method.
 //! - `terminal`: everything that is printed goes through it. `error`, `exit`: how a command fails.
 //! - `address`, `connect`: which host, and the connection to it. `lock`: one host for each address.
-//! - `serve`, `doctor`: the two commands that work without a host.
+//! - `serve`, `doctor`, `config`: the commands that work without a host.
 
 pub(crate) mod address;
 pub(crate) mod args;
 pub(crate) mod call;
 pub(crate) mod commands;
+pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod error;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, ConfigArgs, ConfigCommand};
 use self::error::CliError;
 use self::exit::Exit;
 use self::terminal::Terminal;
@@ -58,6 +59,7 @@ fn run(cli: Cli, terminal: &mut Terminal) -> Result<Exit, CliError> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, &cli.global, terminal),
         Command::Doctor(args) => doctor::run(args, terminal),
+        Command::Config(ConfigArgs { command: ConfigCommand::Check(args) }) => config::check(args, terminal),
         Command::Completions(args) => commands::completions(args, terminal),
         Command::ExitCodes => commands::exit_codes(terminal),
         _ => remote(&cli, terminal),

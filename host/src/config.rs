@@ -23,13 +23,16 @@ pub mod defaults;
 pub mod dependency;
 mod fault;
 mod glob;
+mod health_check;
 mod host;
+mod instances;
 mod json;
 mod manifest;
 mod needs;
 mod options;
 mod plugin;
 mod policy;
+mod restart;
 pub mod schema;
 mod search;
 mod secret;
@@ -45,14 +48,16 @@ pub use command::{BuildCommand, BuildConfig, CommandLine, Program};
 pub use context::{Context, Platform};
 pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
+pub use health_check::{HealthCheck, HealthCheckOptions};
 pub use host::{
     AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, OtlpConfig, PluginEntry,
     PluginsConfig, ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TracesConfig,
 };
+pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;
 pub use manifest::Manifest;
 pub use needs::{find_program, missing_tools};
-pub use options::{InstanceCount, PluginOptions, Requirement, Transport};
+pub use options::{PluginOptions, Requirement, Transport};
 pub use plugin::{PluginConfig, ProcessConfig, RemoteConfig, Source};
 pub use policy::{
     Balance, Balancing, BalancingSaid, Cache, CacheSaid, CircuitBreaker, CircuitBreakerSaid, Concurrency,
@@ -60,7 +65,8 @@ pub use policy::{
     Idempotency, InvalidTarget, Locality, Member, Panic, Policies, Policy, PolicySaid, PolicyTarget,
     RateLimit, RateLimitSaid, Retry, RetrySaid, SetBy, Setting, Which,
 };
-pub(crate) use search::is_skipped;
+pub use restart::{Restart, RestartOptions};
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
+pub(crate) use search::{file_of, is_skipped};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};

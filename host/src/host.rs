@@ -102,6 +102,11 @@ impl Host {
         admin::plugins(&self.shared)
     }
 
+    /// How well the whole, every plugin and every instance are, and who is to blame when not all is well.
+    pub fn health(&self) -> pb::GetHealthResponse {
+        admin::health(&self.shared)
+    }
+
     /// Every service as `AdminService` shows it, in the order of the names.
     pub fn services(&self) -> Vec<pb::Service> {
         admin::services(&self.shared)

@@ -13,7 +13,7 @@ use crate::code::code_name;
 pub use describe::{DescribeError, Description, describe};
 pub(crate) use handshake::is_transport;
 pub use handshake::{Dependency, HandshakeError, Hello, Introduction, Refusal, Tier, handshake};
-pub use health::{Health, HealthError, HealthWatch};
+pub use health::{Health, HealthError, HealthWatch, check as check_health};
 pub use phases::{PhaseError, Phases};
 
 /// Bytes of a plugin's own words that an error repeats.

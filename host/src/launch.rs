@@ -25,6 +25,7 @@ mod environment;
 mod exit;
 pub mod guardian;
 mod launcher;
+mod oom;
 mod os;
 mod output;
 mod process;
@@ -36,6 +37,7 @@ mod spec;
 pub use environment::{ALLOWED, ALLOWED_PREFIXES, Environment};
 pub use exit::{Cause, Exit};
 pub use launcher::{LaunchError, Launcher, LauncherOptions, SpawnError};
+pub use oom::OutOfMemory;
 pub use output::{
     BUFFERED_LINES, CRASH_BYTES, CRASH_LINES, Discard, Followed, Follower, Level, LogBuffer, LogEntry,
     LogLine, LogSink, MAX_LINE_BYTES, PLUGIN_OUTPUT, Stream,

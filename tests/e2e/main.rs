@@ -4,6 +4,7 @@
 //! - `grpcurl`: on plugin sockets, through the gateway, over TCP with and without TLS; who may administer
 //! - `kills`: SIGKILL of the daemon, of its guardian and of a linked host leaves nothing
 //! - `restart`: an instance that dies comes back, and calls find their way
+//! - `supervise`: instances that hang or keep dying, and their number
 //! - `balance`: calls over instances by counts, through the library
 //! - `health`: an instance that is unwell is not picked
 //! - `calls`: what the gateway forwards
@@ -35,6 +36,7 @@ mod kills;
 mod operate;
 mod restart;
 mod serve;
+mod supervise;
 mod telemetry;
 mod text;
 mod tls;

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plugmesh::admin::v1::{Instance, InstanceState, Method, Plugin, Requirement, TailLogsResponse};
-use plugmesh::admin::v1::{LogStream, PluginState};
+use plugmesh::admin::v1::{
+    GetHealthResponse, HealthState, Instance, InstanceHealth, InstanceState, LogStream, Method, Plugin,
+    PluginHealth, PluginState, Requirement, ScaleRange, TailLogsResponse,
+};
 use prost_reflect::MethodDescriptor;
 
 use crate::instance::Tier;
 use crate::launch::{LogEntry, Stream};
 use crate::name::PluginName;
-use crate::supervise::{InstanceStatus, PluginStatus};
+use crate::supervise::{
+    Answer, Condition, InstanceStatus, PluginStatus, condition_of_instance, condition_of_plugin, overall,
+};
 
 type Plugins = BTreeMap<PluginName, Arc<PluginStatus>>;
 
@@ -37,6 +41,15 @@ pub(super) fn plugin(status: &PluginStatus, board: &Plugins) -> Plugin {
         instances: status.instances.values().map(instance).collect(),
         manifest: config.manifest.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         requires: requirements(status, board),
+        health: state_of(condition_of_plugin(status)).into(),
+        wanted_instances: status.wanted,
+        ready_instances: status.ready() as u32,
+        scale: config.scale.map(|scale| ScaleRange {
+            min: scale.min,
+            max: scale.max,
+            target_in_flight: scale.target_in_flight,
+            warm: scale.warm,
+        }),
     }
 }
 
@@ -51,7 +64,8 @@ fn requirements(status: &PluginStatus, board: &Plugins) -> Vec<Requirement> {
         plugin: plugin.to_string(),
         version_range: if *range == semver::VersionReq::STAR { String::new() } else { range.to_string() },
         satisfied: board.get(plugin).is_some_and(|there| {
-            let running = matches!(there.state(), PluginState::Ready | PluginState::Degraded);
+            let running =
+                matches!(there.state(), PluginState::Ready | PluginState::Degraded | PluginState::Idle);
             running && there.version().is_none_or(|version| range.matches(version))
         }),
     };
@@ -77,6 +91,44 @@ fn instance(status: &InstanceStatus) -> Instance {
         restarts: status.restarts,
         ready_time: ready.map(|(at, _)| at.into()),
         start_duration: ready.and_then(|(_, took)| took.try_into().ok()),
+        health: condition_of_instance(status).state.into(),
+        health_response_duration: answer(status).and_then(|answer| answer.took.try_into().ok()),
+        health_check_time: answer(status).map(|answer| answer.at.into()),
+    }
+}
+
+fn answer(status: &InstanceStatus) -> Option<Answer> {
+    status.incarnation.as_ref()?.liveness.as_ref()?.last_answer()
+}
+
+/// Of what is no question nothing is known.
+fn state_of(condition: Option<Condition>) -> HealthState {
+    condition.map_or(HealthState::Unknown, |condition| condition.state)
+}
+
+/// How well everything of `plugins` is.
+pub(super) fn health(plugins: &Plugins) -> GetHealthResponse {
+    let Condition { state, why } = overall(plugins);
+    let plugins = plugins.values().map(|status| {
+        let condition = condition_of_plugin(status);
+        PluginHealth {
+            name: status.config.name.to_string(),
+            message: condition.as_ref().map(|condition| condition.why.clone()).unwrap_or_default(),
+            state: state_of(condition).into(),
+            instances: status.instances.values().map(instance_health).collect(),
+        }
+    });
+    GetHealthResponse { state: state.into(), message: why, plugins: plugins.collect() }
+}
+
+fn instance_health(status: &InstanceStatus) -> InstanceHealth {
+    let Condition { state, why } = condition_of_instance(status);
+    InstanceHealth {
+        name: status.name.to_string(),
+        state: state.into(),
+        message: why,
+        response_duration: answer(status).and_then(|answer| answer.took.try_into().ok()),
+        check_time: answer(status).map(|answer| answer.at.into()),
     }
 }
 
@@ -87,7 +139,9 @@ pub(super) fn state_in_words(status: &InstanceStatus) -> String {
         InstanceState::Ready => "it is ready",
         InstanceState::Unhealthy => "it is unhealthy",
         InstanceState::Draining => "it is draining",
+        InstanceState::Warm => "it is kept warm until another one is needed",
         InstanceState::Backoff => "it has ended and will be started again",
+        InstanceState::CrashLoop => "it keeps dying, and will be started again after a long pause",
         InstanceState::Stopped | InstanceState::Unspecified => "it has ended",
     };
     match status.message.is_empty() {

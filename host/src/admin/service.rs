@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, stream};
 use crate::closest::closest;
-use crate::code::code_name;
 use crate::config::{Endpoint, InvalidEndpoint, PluginConfig, PluginOptions, RemoteConfig, Source};
 use crate::host::Shared;
 use crate::name::PluginName;
@@ -146,6 +145,19 @@ impl AdminService for Service {
             plugins: board.len() as u32,
             ready_plugins: ready as u32,
         }))
+    }
+
+    async fn get_health(
+        &self,
+        request: Request<pb::GetHealthRequest>,
+    ) -> Result<Response<pb::GetHealthResponse>, Status> {
+        let name = request.into_inner().name;
+        if name.is_empty() {
+            return Ok(Response::new(super::health(&self.shared)));
+        }
+        let status = self.status(&name)?;
+        let only = [(status.config.name.clone(), status)].into_iter().collect();
+        Ok(Response::new(convert::health(&only)))
     }
 
     async fn list_plugins(
@@ -306,45 +318,7 @@ impl AdminService for Service {
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let pb::ExplainRequest { service, method, plugin } = request.into_inner();
-        let path = format!("/{service}/{}", if method.is_empty() { "*" } else { &method });
-        let chosen = Some(plugin.as_str()).filter(|plugin| !plugin.is_empty());
-        let method = match self.shared.mesh.router().find(&path, chosen) {
-            Ok(method) => method,
-            Err(error) => {
-                let code = code_name(error.code());
-                let summary = format!("the call would fail with {code}: {error}");
-                return Ok(Response::new(pb::ExplainResponse { summary, ..pb::ExplainResponse::default() }));
-            }
-        };
-        let name = method.route().plugin().clone();
-        let status = self.status(name.as_str())?;
-        let candidates: Vec<_> = status
-            .instances
-            .values()
-            .map(|instance| {
-                let endpoint =
-                    instance.incarnation.as_ref().and_then(|incarnation| incarnation.endpoint.as_ref());
-                pb::Candidate {
-                    instance: instance.name.to_string(),
-                    state: instance.state.into(),
-                    in_flight: endpoint.map(|endpoint| endpoint.in_flight()).unwrap_or_default(),
-                    eligible: instance.state == pb::InstanceState::Ready,
-                    reason: convert::state_in_words(instance),
-                }
-            })
-            .collect();
-        let eligible = candidates.iter().filter(|candidate| candidate.eligible).count();
-        let summary = match eligible {
-            0 => format!("the call would fail with UNAVAILABLE: no instance of {name} is ready"),
-            1 => format!("the call would go to the one ready instance of {name}"),
-            several => format!(
-                "the call would go to one of {several} ready instances of {name}, by {}",
-                method.policy().balance.policy
-            ),
-        };
-        let policy = method.policy().balance.policy.to_string();
-        Ok(Response::new(pb::ExplainResponse { plugin: name.to_string(), policy, summary, candidates }))
+        Ok(Response::new(super::explain(&self.shared, &request.into_inner())))
     }
 
     async fn tail_logs(

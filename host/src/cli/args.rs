@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Show who the host is and how it is doing
     #[command(after_help = examples::STATUS)]
     Status,
+    /// Show how well every plugin is, and who is to blame; the exit code tells
+    #[command(after_help = examples::HEALTH)]
+    Health(HealthArgs),
     /// List the plugins
     #[command(after_help = examples::LIST, visible_alias = "ls")]
     List,
@@ -126,6 +129,9 @@ pub(crate) enum Command {
     /// Say what is wrong with the plugins below a directory, before they run
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Look at configuration
+    #[command(after_help = examples::CONFIG)]
+    Config(ConfigArgs),
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
@@ -220,6 +226,14 @@ pub(crate) struct LogsArgs {
     pub(crate) lines: u32,
 }
 
+/// Options of `health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Only this plugin
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
 /// Options of `attach`.
 #[derive(Debug, Args)]
 pub(crate) struct AttachArgs {
@@ -281,6 +295,39 @@ pub(crate) struct DoctorArgs {
     /// A directory to search for plugin.yaml, or a manifest
     #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(crate) dir: PathBuf,
+}
+
+/// Options of `config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+/// What can be done with configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say what is wrong with plugmesh.yaml and the manifests, and print how calls would be treated
+    #[command(after_help = examples::CONFIG)]
+    Check(ConfigCheckArgs),
+}
+
+/// Options of `config check`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigCheckArgs {
+    /// Directories to search for plugin.yaml, as for `serve`
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Configuration of the host
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Only this plugin
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plugin: Option<String>,
+    /// Also show the values that nobody has set
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Options of `completions`.

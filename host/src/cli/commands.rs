@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod explain;
+mod health;
 mod lifecycle;
 mod logs;
 mod plugins;
@@ -17,6 +18,7 @@ use super::exit::{self, Exit};
 use super::terminal::{Terminal, table};
 
 pub(crate) use endpoint::{Grpcurl, Tls};
+pub(crate) use explain::settings;
 pub(crate) use plugins::overview;
 
 /// Runs a command that speaks to a host.
@@ -28,6 +30,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &mut Terminal) -> Result<Exit, CliE
     let host = Host::connect(&cli.global).await?;
     match &cli.command {
         Command::Status => plugins::status(&host, terminal).await,
+        Command::Health(args) => health::health(&host, args, terminal).await,
         Command::List => plugins::list(&host, terminal).await,
         Command::Get(args) => plugins::get(&host, args, terminal).await,
         Command::Watch(args) => plugins::watch(&host, args, terminal).await,
@@ -45,7 +48,11 @@ pub(crate) async fn run(cli: &Cli, terminal: &mut Terminal) -> Result<Exit, CliE
         Command::Explain(args) => explain::explain(&host, args, terminal).await,
         Command::Shutdown(args) => lifecycle::shutdown(&host, args, terminal).await,
         // These work without a host and were run before.
-        Command::Serve(_) | Command::Doctor(_) | Command::Completions(_) | Command::ExitCodes => Ok(Exit::OK),
+        Command::Serve(_)
+        | Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Completions(_)
+        | Command::ExitCodes => Ok(Exit::OK),
     }
 }
 

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::address::HostAddress;
 use super::call::CallError;
+use super::config::ConfigCheckError;
 use super::doctor::DoctorError;
 use super::exit::Exit;
 use super::lock::LockError;
@@ -36,6 +37,8 @@ pub(crate) enum CliError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Doctor(#[from] DoctorError),
+    #[error(transparent)]
+    ConfigCheck(#[from] ConfigCheckError),
     #[error(transparent)]
     Call(#[from] Box<CallError>),
     #[error("cannot start the runtime")]
@@ -79,6 +82,7 @@ impl CliError {
             | Self::Lock(_)
             | Self::Serve(_)
             | Self::Doctor(_)
+            | Self::ConfigCheck(_)
             | Self::Runtime(_)
             | Self::Output(_)
             | Self::Encode(_)
@@ -122,6 +126,7 @@ impl CliError {
             }
             Self::Serve(error) => error.help(),
             Self::Doctor(error) => Some(error.help()),
+            Self::ConfigCheck(error) => error.help(),
             Self::Call(error) => error.help(),
             _ => None,
         }

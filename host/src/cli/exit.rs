@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::code::code_name;
 
-/// What a gRPC status code is added to: far from what shells (126 and up) and this command (1, 2) use.
+/// What a gRPC status code is added to: far from what shells (126 and up) and this command (1 to 4) use.
 const STATUS_BASE: u8 = 64;
 
 /// How the process ends.
@@ -41,6 +41,10 @@ impl Exit {
     pub(crate) const FAILURE: Self = Self(1);
     /// The command line makes no sense.
     pub(crate) const USAGE: Self = Self(2);
+    /// It works, and not all is well.
+    pub(crate) const DEGRADED: Self = Self(3);
+    /// It does not work, or nobody knows.
+    pub(crate) const UNHEALTHY: Self = Self(4);
     /// Ended by the user with Ctrl-C.
     pub(crate) const INTERRUPTED: Self = Self(130);
 
@@ -71,6 +75,8 @@ pub(crate) fn meanings() -> Vec<(u8, String)> {
         (Exit::OK.0, "done".to_owned()),
         (Exit::FAILURE.0, "failed: no host, bad input, a plugin that doctor found ill".to_owned()),
         (Exit::USAGE.0, "the command line makes no sense".to_owned()),
+        (Exit::DEGRADED.0, "`health`: it works, and not all is well".to_owned()),
+        (Exit::UNHEALTHY.0, "`health`: it does not work, or nothing is known".to_owned()),
     ];
     all.extend(CODES.iter().skip(1).map(|&code| {
         let Exit(number) = Exit::from_status(code);
@@ -95,7 +101,7 @@ mod tests {
     fn no_two_meanings_share_a_number() {
         let numbers: Vec<u8> = meanings().into_iter().map(|(number, _)| number).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
-        assert_eq!(numbers.len(), 20);
+        assert_eq!(numbers.len(), 22);
     }
 
     #[test]

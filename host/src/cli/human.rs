@@ -21,6 +21,15 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// Shows how long something short took: `85 µs`, `1.25 ms`, `350 ms`, and beyond a second as [`span`].
+pub(crate) fn precise(time: Duration) -> String {
+    match time.as_micros() {
+        0..1000 => format!("{} µs", time.as_micros()),
+        1000..100_000 => format!("{:.2} ms", time.as_secs_f64() * 1000.0),
+        _ => span(time),
+    }
+}
+
 /// Time since `then`, as [`span`] but in whole seconds; `-` when it is not known.
 pub(crate) fn age(then: Option<prost_types::Timestamp>, now: SystemTime) -> String {
     let Some(then) = then.and_then(|stamp| SystemTime::try_from(stamp).ok()) else { return "-".to_owned() };

@@ -135,7 +135,7 @@ impl Plan {
         if let Some(config) = args.config.as_ref().filter(|config| !config.is_file()) {
             return Err(ServeError::NoConfig(config.clone()).into());
         }
-        let config = match config_file(args) {
+        let config = match crate::config::file_of(args.config.as_deref(), &args.dirs) {
             Some(file) => Config::load(&file).map_err(ServeError::Config)?,
             None => Config::default(),
         };
@@ -158,13 +158,4 @@ impl Plan {
         config.telemetry = config.telemetry.with_environment(|name| std::env::var(name).ok());
         Ok(Self { dirs: args.dirs.clone(), config, gateway })
     }
-}
-
-/// The one that was named, or `plugmesh.yaml` in the only directory.
-fn config_file(args: &ServeArgs) -> Option<PathBuf> {
-    let beside = || match args.dirs.as_slice() {
-        [only] => Some(only.join("plugmesh.yaml")).filter(|file| file.is_file()),
-        _ => None,
-    };
-    args.config.clone().or_else(beside)
 }

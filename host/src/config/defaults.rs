@@ -86,3 +86,33 @@ pub const SAMPLE_RATIO: f64 = 1.0;
 
 /// Most entries of a list or a mapping in a file: more than a person writes.
 pub const MAX_ENTRIES: usize = 256;
+
+/// What a limit of failures, successes or restarts may be: beyond it is a number typed wrong.
+pub const LIMITS: RangeInclusive<u32> = 1..=1000;
+
+/// Calls in flight on each copy that a plugin whose number follows the load aims at: enough to keep a few threads
+/// busy, few enough that a call hardly waits for another.
+pub const TARGET_IN_FLIGHT: u32 = 10;
+
+/// What [`TARGET_IN_FLIGHT`] may be set to; more is no bound.
+pub const MAX_TARGET: u32 = 1_000_000;
+
+/// How long there must be too many calls before another copy starts: longer than a burst, a third of Knative's
+/// panic window, since a process starts faster than a container.
+pub const SCALE_UP_AFTER: Duration = Duration::from_secs(2);
+
+/// How long there must be too few calls before a copy stops: Knative's stable window. A copy that is stopped too
+/// late costs memory, one that is stopped too early a start.
+pub const SCALE_DOWN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long nobody may have called before the last copy of a plugin with `min: 0` stops: KEDA's cool-down.
+pub const IDLE_TIMEOUT_OF_PLUGIN: Duration = Duration::from_secs(5 * 60);
+
+/// Starts of processes at once on a host, for each core, and at least: a start is mostly the plugin's own work, on
+/// its own cores, and much of it waits for a disk.
+pub const STARTS_PER_CORE: u32 = 4;
+/// See [`STARTS_PER_CORE`].
+pub const MIN_STARTS: u32 = 16;
+
+/// What `max_concurrent_starts` may be.
+pub const STARTS: RangeInclusive<u32> = 1..=1024;

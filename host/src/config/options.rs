@@ -8,13 +8,16 @@ use std::time::Duration;
 use semver::{Version, VersionReq};
 
 use super::decode::{
-    Decoder, Section, boolean, duration, integer, list, map, parsed, path, scalar_text, secret, size, string,
-    text, version,
+    Decoder, Section, boolean, duration, list, map, parsed, path, scalar_text, secret, size, string, text,
+    version,
 };
-use super::defaults::{INSTANCES, MAX_ENTRIES, MAX_INSTANCES, MESSAGE_SIZES, TIMEOUTS};
+use super::defaults::{MAX_ENTRIES, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::quote;
+use super::health_check::{HealthCheckOptions, health_check};
+use super::instances::{Instances, instances};
 use super::json::{JsonConfig, json};
 use super::policy::{self, PolicySaid, PolicyTarget};
+use super::restart::{RestartOptions, restart};
 use super::secret::Secret;
 use super::size::ByteSize;
 use super::yaml::{Data, Node};
@@ -30,7 +33,11 @@ pub struct PluginOptions {
     /// Whether it runs at all.
     pub enabled: Option<bool>,
     /// Copies that run.
-    pub instances: Option<InstanceCount>,
+    pub instances: Option<Instances>,
+    /// When one that ended is started again.
+    pub restart: RestartOptions,
+    /// How they are asked whether they still answer.
+    pub health_check: HealthCheckOptions,
     /// Variables for its processes.
     pub env: BTreeMap<String, Secret>,
     /// Its own configuration.
@@ -63,10 +70,6 @@ pub enum Transport {
     Tcp,
 }
 
-/// Number of copies, 1 to [`MAX_INSTANCES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceCount(u32);
-
 /// A plugin that another one depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
@@ -76,24 +79,6 @@ pub struct Requirement {
     pub version: VersionReq,
     /// Whether it may be absent. When it is there, its version must fit all the same.
     pub optional: bool,
-}
-
-impl InstanceCount {
-    /// A count within the range.
-    pub fn new(count: u32) -> Option<Self> {
-        (1..=MAX_INSTANCES).contains(&count).then_some(Self(count))
-    }
-
-    /// The number.
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl Default for InstanceCount {
-    fn default() -> Self {
-        Self(INSTANCES)
-    }
 }
 
 impl PluginOptions {
@@ -115,6 +100,8 @@ impl PluginOptions {
         replace(&mut self.services, &over.services);
         replace(&mut self.descriptor_set, &over.descriptor_set);
         replace(&mut self.requires, &over.requires);
+        self.restart = self.restart.overridden(&over.restart);
+        self.health_check = self.health_check.overridden(&over.health_check);
         self.policy = self.policy.overridden(&over.policy);
         for (target, said) in &over.policies {
             let below = self.policies.remove(target).unwrap_or_default();
@@ -137,9 +124,9 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         version: section.optional(d, "version", version),
         labels: section.optional(d, "labels", labels).unwrap_or_default(),
         enabled: section.optional(d, "enabled", boolean),
-        instances: section.optional(d, "instances", |d, node| {
-            integer(d, node, 1..=MAX_INSTANCES).and_then(InstanceCount::new)
-        }),
+        instances: section.optional(d, "instances", instances),
+        restart: section.optional(d, "restart", restart).unwrap_or_default(),
+        health_check: section.optional(d, "health_check", health_check).unwrap_or_default(),
         env: section.optional(d, "env", env).unwrap_or_default(),
         config: section.any(d, "config", json),
         policy: policy::read_plugin(d, section),

@@ -9,11 +9,14 @@ use semver::Version;
 use super::address::Endpoint;
 use super::command::{BuildConfig, CommandLine};
 use super::defaults::{PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
+use super::health_check::HealthCheck;
 use super::host::Config;
+use super::instances::{InstanceCount, Scale};
 use super::json::JsonConfig;
 use super::manifest::Manifest;
-use super::options::{InstanceCount, PluginOptions, Requirement, Transport};
+use super::options::{PluginOptions, Requirement, Transport};
 use super::policy::{Policies, SetBy};
+use super::restart::Restart;
 use super::secret::Secret;
 use super::size::ByteSize;
 use crate::name::PluginName;
@@ -49,6 +52,12 @@ pub struct PluginConfig {
     pub start_timeout: Duration,
     /// From the order to stop to the kill.
     pub drain_timeout: Duration,
+    /// How the number of its processes follows the load; `None` when it is fixed.
+    pub scale: Option<Scale>,
+    /// When an instance that ended is started again.
+    pub restart: Restart,
+    /// How instances are asked whether they still answer.
+    pub health_check: HealthCheck,
     /// Whether it runs.
     pub enabled: bool,
     /// The manifest it comes from, absolute.
@@ -79,7 +88,7 @@ pub struct ProcessConfig {
     pub dir: PathBuf,
     /// What to run before, when its outputs are not up to date.
     pub build: Option<BuildConfig>,
-    /// How many copies.
+    /// How many copies, at first when the number follows the load.
     pub instances: InstanceCount,
     /// How the host reaches them.
     pub transport: Transport,
@@ -105,7 +114,7 @@ impl PluginConfig {
             .with_targets(&over.policies);
         let mut options = options.overridden(over);
         let env = std::mem::take(&mut options.env);
-        let instances = options.instances.unwrap_or_default();
+        let instances = options.instances.unwrap_or_default().first();
         let process = ProcessConfig { command, env, dir, build, instances, transport };
         let source = Source::Process(Box::new(process));
         Self {
@@ -124,7 +133,8 @@ impl PluginConfig {
     }
 
     /// A plugin from code: without a manifest, with the defaults of `host` for what `options` leaves open.
-    /// The environment and the instance count are those of `source`.
+    /// The environment and the instance count are those of `source`, unless the options say that the count follows
+    /// the load.
     pub fn new(name: PluginName, source: Source, options: PluginOptions, host: &Config) -> Self {
         Self {
             name,
@@ -144,6 +154,9 @@ impl PluginConfig {
             config: options.config.unwrap_or_default(),
             start_timeout: options.start_timeout.unwrap_or(START_TIMEOUT),
             drain_timeout: options.drain_timeout.unwrap_or(PLUGIN_DRAIN_TIMEOUT),
+            scale: options.instances.and_then(|instances| instances.scale()),
+            restart: options.restart.over(host.restart),
+            health_check: options.health_check.over(host.health_check),
             enabled: options.enabled.unwrap_or(true),
             manifest: None,
             needs: Vec::new(),

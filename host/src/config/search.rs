@@ -11,6 +11,9 @@ use super::manifest::Manifest;
 /// What a manifest is called.
 pub const MANIFEST_FILE: &str = "plugin.yaml";
 
+/// What a host's own file is called.
+const HOST_FILE: &str = "plugmesh.yaml";
+
 /// How far below the given directory manifests are looked for; its own is at depth 0.
 const MAX_DEPTH: usize = 8;
 
@@ -38,6 +41,15 @@ pub struct Unreadable {
     /// Why.
     #[source]
     pub source: io::Error,
+}
+
+/// The host's file: the one that was named, or `plugmesh.yaml` in the only directory.
+pub(crate) fn file_of(named: Option<&Path>, directories: &[PathBuf]) -> Option<PathBuf> {
+    let beside = || match directories {
+        [only] => Some(only.join(HOST_FILE)).filter(|file| file.is_file()),
+        _ => None,
+    };
+    named.map(Path::to_path_buf).or_else(beside)
 }
 
 /// Reads every manifest in and below `directories`; a path to a manifest itself is taken as well.

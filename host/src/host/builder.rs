@@ -22,6 +22,7 @@ use super::pages::HostPages;
 use super::sources::{Offers, follow};
 use super::{Host, HostError, Problem, Shared};
 use crate::admin;
+use crate::config::defaults::{MIN_STARTS, STARTS_PER_CORE};
 use crate::config::{Config, PluginConfig};
 use crate::gateway::reflection::Catalog;
 use crate::gateway::{ServerCalls, Services};
@@ -183,6 +184,7 @@ impl HostBuilder {
             arrivals,
             trust_domain: self.config.trust_domain.clone(),
             environment: self.environment.unwrap_or_else(|| std::env::vars_os().collect()),
+            max_starts: max_starts(&self.config),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });
         if !self.services.is_empty()
@@ -235,4 +237,10 @@ impl HostBuilder {
         let gateway = bound.serve(shared.mesh.router().channel(), services);
         Ok(Host { gateway: Some(gateway), control, metrics, metrics_address, push, shared })
     }
+}
+
+fn max_starts(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let by_cores = || (cores() * STARTS_PER_CORE as usize).max(MIN_STARTS as usize);
+    config.max_concurrent_starts.map_or_else(by_cores, |starts| starts as usize)
 }

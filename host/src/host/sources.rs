@@ -12,7 +12,7 @@ use crate::gateway::reflection::Catalog;
 use crate::gateway::{Callers, HealthSource, ServingStatus};
 use crate::instance::Description;
 use crate::name::{InstanceName, PluginName};
-use crate::supervise::{self, Mesh, PluginStatus};
+use crate::supervise::{self, Mesh, PluginStatus, Stage};
 
 impl Callers for supervise::Callers {
     fn by_pid(&self, pid: i32) -> Option<InstanceName> {
@@ -40,7 +40,11 @@ impl HealthSource for BoardHealth {
             .filter(|status| plugin.is_none_or(|plugin| status.config.name == *plugin))
             .filter(|status| provides(status))
             // The route, not the state: while new instances start the old ones serve.
-            .map(|status| self.mesh.router().route(&status.config.name).is_some_and(|route| route.is_ready()))
+            .map(|status| {
+                let route = self.mesh.router().route(&status.config.name);
+                // One that sleeps is woken by a call.
+                status.stage == Stage::Idle || route.is_some_and(|route| route.is_ready())
+            })
             .peekable();
         if service.is_empty() && plugin.is_none() {
             // The host serves as long as it answers.

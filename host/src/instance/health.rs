@@ -1,5 +1,6 @@
 //! How an instance is doing, by `grpc.health.v1`.
 
+mod check;
 mod codec;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use self::codec::HealthCodec;
 use super::words;
 use crate::route::{Endpoint, EndpointChannel};
+
+pub use check::check;
 
 /// What an instance says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use super::oom::OutOfMemory;
+
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -10,6 +12,8 @@ pub struct Exit {
     pub cause: Cause,
     /// When the host saw it.
     pub at: SystemTime,
+    /// What says that the kernel killed it for want of memory, if anything does.
+    pub out_of_memory: Option<OutOfMemory>,
 }
 
 /// How a process ended.
@@ -48,7 +52,11 @@ impl Cause {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
+        self.cause.fmt(f)?;
+        match self.out_of_memory {
+            Some(evidence) => write!(f, ", {evidence}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::exit::{Cause, Exit};
 use super::launcher::Threads;
+use super::os::proc;
 use super::output::Drain;
 use super::reaper::KillOnDrop;
 use crate::name::InstanceId;
@@ -54,6 +55,11 @@ impl Process {
         self.inner.guard.leader.with_group(is_in).unwrap_or(false)
     }
 
+    /// Whether it stands still, by SIGSTOP or a debugger.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.guard.leader.with_group(proc::is_stopped).unwrap_or(false)
+    }
+
     /// How it ended, if it has.
     pub fn exit(&self) -> Option<Exit> {
         *self.inner.exit.borrow()
@@ -65,7 +71,7 @@ impl Process {
         let exit = self.inner.exit.clone().wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
         self.inner.drain.done().await;
         // Only a reaper that ended without this process would leave nothing to say.
-        exit.unwrap_or(Exit { cause: Cause::Unknown, at: std::time::SystemTime::now() })
+        exit.unwrap_or(Exit { cause: Cause::Unknown, at: std::time::SystemTime::now(), out_of_memory: None })
     }
 
     /// Asks it to end with SIGTERM and kills the whole group, and all below, when `grace` has passed. What

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
@@ -18,6 +20,7 @@ use rustix::process::{
 use tokio::sync::watch;
 
 use super::exit::{Cause, Exit};
+use super::oom::{OomCounts, OutOfMemory};
 use super::os::{proc, watchdog::Watchdog};
 
 /// Rounds of searching for processes that carry a cookie. Each kills all it finds; a process that forks
@@ -50,6 +53,10 @@ pub(crate) struct Leader {
     /// Held while the group is signalled or the leader reaped: after reaping, the number may be another's.
     group: Mutex<Group>,
     exit: watch::Sender<Option<Exit>>,
+    /// Counts out-of-memory kills where it runs, as far as that is known.
+    oom_count: OnceLock<PathBuf>,
+    /// Whether it was killed from here.
+    killed: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,7 @@ pub(crate) struct Reaper {
     wake: OwnedFd,
     watchdog: Watchdog,
     adopts_orphans: bool,
+    oom_counts: OomCounts,
     /// Held from the birth of a child until it is known here, so that it is not taken for an orphan.
     births: Mutex<()>,
     state: Mutex<State>,
@@ -88,7 +96,15 @@ struct State {
 
 impl Leader {
     pub(crate) fn new(pid: Pid, pidfd: OwnedFd, cookie: Vec<u8>) -> Self {
-        Self { pid, pidfd, cookie, group: Mutex::new(Group::Ours), exit: watch::Sender::new(None) }
+        Self {
+            pid,
+            pidfd,
+            cookie,
+            group: Mutex::new(Group::Ours),
+            exit: watch::Sender::new(None),
+            oom_count: OnceLock::new(),
+            killed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn exit(&self) -> watch::Receiver<Option<Exit>> {
@@ -107,6 +123,7 @@ impl Leader {
     }
 
     fn kill_group(&self) {
+        self.killed.store(true, Ordering::Relaxed);
         self.with_group(|group| {
             let _ = kill_process_group(group, Signal::KILL);
         });
@@ -159,7 +176,15 @@ impl Reaper {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let state = Mutex::new(State { next_key: WAKE + 1, ..State::default() });
-        Ok(Self { epoll, wake, watchdog, adopts_orphans, births: Mutex::new(()), state })
+        Ok(Self {
+            epoll,
+            wake,
+            watchdog,
+            adopts_orphans,
+            oom_counts: OomCounts::new("/"),
+            births: Mutex::new(()),
+            state,
+        })
     }
 
     /// To be held while a child is started and handed to [`take`](Self::take).
@@ -169,6 +194,9 @@ impl Reaper {
 
     /// Watches over a child from here on.
     pub(crate) fn take(self: &Arc<Self>, leader: Leader) -> KillOnDrop {
+        if let Some(file) = self.oom_counts.of(leader.pid) {
+            let _ = leader.oom_count.set(file);
+        }
         let leader = Arc::new(leader);
         if let Err(error) = self.watchdog.add(leader.pid) {
             tracing::warn!(%error, "the watchdog is not told of a group, so that only its leader dies with the host");
@@ -260,6 +288,10 @@ impl Reaper {
             return;
         }
         let at = SystemTime::now();
+        // While they are zombies, and before they count as killed from here.
+        let out_of_memory: Vec<_> =
+            ended.iter().map(|(_, leader, cause)| self.out_of_memory(leader, *cause)).collect();
+        self.oom_counts.settle();
         for (_, leader, _) in &ended {
             leader.kill_group();
         }
@@ -267,7 +299,7 @@ impl Reaper {
         if !sweep(&cookies) {
             tracing::warn!("processes that a plugin left behind could not all be killed");
         }
-        for (key, leader, cause) in ended {
+        for ((key, leader, cause), out_of_memory) in ended.into_iter().zip(out_of_memory) {
             let _ = epoll::delete(&self.epoll, &leader.pidfd);
             match self.watchdog.remove(leader.pid) {
                 Ok(()) => leader.reap(),
@@ -277,8 +309,17 @@ impl Reaper {
                 }
             }
             lock(&self.state).leaders.remove(&key);
-            leader.exit.send_replace(Some(Exit { cause, at }));
+            leader.exit.send_replace(Some(Exit { cause, at, out_of_memory }));
         }
+    }
+
+    /// What says that the kernel killed a process for want of memory, if anything does.
+    fn out_of_memory(&self, leader: &Leader, cause: Cause) -> Option<OutOfMemory> {
+        let killed = matches!(cause, Cause::Signal { number: libc::SIGKILL, .. });
+        if !killed || leader.killed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.oom_counts.rose(leader.pid, leader.oom_count.get().map(PathBuf::as_path))
     }
 
     /// Collects children that this process did not start: orphans that a subreaper is given.

@@ -3,6 +3,7 @@
 
 mod death;
 mod helpers;
+mod oom;
 mod run;
 
 use std::ffi::OsString;

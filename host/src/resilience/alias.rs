@@ -57,7 +57,7 @@ impl AliasTable {
     /// The same, with the random number given: its upper half chooses the slot, its lower half the side.
     pub(crate) fn pick_with(&self, random: u64) -> usize {
         let (upper, lower) = (random >> 32, random as u32);
-        let index = (upper * self.slots.len() as u64 >> 32) as usize;
+        let index = ((upper * self.slots.len() as u64) >> 32) as usize;
         match self.slots.get(index) {
             Some(slot) if lower >= slot.threshold => slot.alias as usize,
             _ => index,

@@ -27,6 +27,7 @@ pub(crate) use self::gate::State;
 use self::inner::Inner;
 pub(crate) use self::settings::{BreakerSettings, ConsecutiveRule, RateRule};
 use super::clock::Moment;
+use super::sharded::Padded;
 use super::window::{Counts, Window};
 
 /// What a call says about the endpoint that served it.
@@ -82,7 +83,8 @@ pub(crate) struct Breaker {
     gate: Gate,
     /// Whether a success has a streak to break, so that most need no lock.
     has_streak: AtomicBool,
-    window: Window,
+    /// Written by every call, so apart from what every pick reads.
+    window: Padded<Window>,
     inner: Mutex<Inner>,
 }
 
@@ -90,7 +92,8 @@ pub(crate) struct Breaker {
 ///
 /// Give it to [`Breaker::record`] with the verdict of that call. Dropped before, it says nothing, and the next
 /// caller may probe at once. When it is out for longer than [`BreakerSettings::PROBE_LEASE`] another probe may
-/// be given, and the verdict of this one is ignored. For a call that lasts, record when the response begins.
+/// be given, and the verdict of this one is ignored; if its call was [answered](Probe::answered) by then, it
+/// counts as a success, because a stream may have no end.
 #[must_use = "dropping a probe gives it back"]
 #[derive(Debug)]
 pub(crate) struct Probe {
@@ -113,7 +116,7 @@ impl Breaker {
             settings,
             gate: Gate::closed(),
             has_streak: AtomicBool::new(false),
-            window: Window::new(),
+            window: Padded(Window::new()),
             inner: Mutex::new(Inner::new(random)),
         })
     }
@@ -136,7 +139,7 @@ impl Breaker {
 
     /// The calls of the last seconds and how many failed, for people.
     pub(crate) fn counts(&self, now: Moment) -> Counts {
-        self.window.totals(now)
+        self.window.0.totals(now)
     }
 
     /// The right to probe, when it is due and nobody else has it. One load otherwise.
@@ -167,7 +170,7 @@ impl Breaker {
         match verdict {
             Verdict::Neutral => None,
             Verdict::Success => {
-                self.window.add(now, Counts::PLAIN);
+                self.window.0.add(now, Counts::PLAIN);
                 if self.has_streak.load(Relaxed) {
                     let mut inner = self.inner();
                     inner.streak.clear();
@@ -176,7 +179,7 @@ impl Breaker {
                 None
             }
             Verdict::Failure | Verdict::Overload => {
-                self.window.add(now, Counts::MARKED);
+                self.window.0.add(now, Counts::MARKED);
                 let mut inner = self.inner();
                 // Another thread may have opened it meanwhile.
                 if !self.gate.is_closed() {
@@ -201,7 +204,7 @@ impl Breaker {
             }
         }
         let rate = self.settings.rate.as_ref()?;
-        rate.is_broken_by(self.window.totals(now)).then_some(Rule::Rate)
+        rate.is_broken_by(self.window.0.totals(now)).then_some(Rule::Rate)
     }
 
     fn record_probe(&self, verdict: Verdict, generation: u64, now: Moment) -> Option<Transition> {
@@ -218,13 +221,17 @@ impl Breaker {
                 if !inner.probe_succeeded(&self.settings) {
                     return None;
                 }
-                // What was counted before it opened must not open it again.
-                self.window.clear();
-                self.has_streak.store(false, Relaxed);
-                inner.close(now, &self.gate);
-                Some(Transition::Closed)
+                Some(self.close(&mut inner, now))
             }
         }
+    }
+
+    fn close(&self, inner: &mut Inner, now: Moment) -> Transition {
+        // What was counted before it opened must not open it again.
+        self.window.0.clear();
+        self.has_streak.store(false, Relaxed);
+        inner.close(now, &self.gate);
+        Transition::Closed
     }
 
     /// Nothing that is done under the lock can panic half-way, so a poisoned one is as good as any.
@@ -237,6 +244,16 @@ impl Probe {
     /// Whether this probe made the breaker half-open, so that exactly one caller counts that.
     pub(crate) fn is_first(&self) -> bool {
         self.first
+    }
+
+    /// Notes that the call was answered and goes on: the head of its response arrived, without a status. That
+    /// is no verdict yet, but when the lease ends before the call does, it is a success. Says so if the
+    /// breaker closes, which it does when enough calls have lasted that long before this one.
+    pub(crate) fn answered(&self, now: Moment) -> Option<Transition> {
+        let breaker = &*self.breaker;
+        let mut inner = breaker.inner();
+        let proven = inner.probe_answered(self.generation, &breaker.settings);
+        proven.then(|| breaker.close(&mut inner, now))
     }
 }
 

@@ -72,17 +72,21 @@ impl HashRing {
     /// Takes some milliseconds with a thousand members, so build it when they change, not for a call.
     pub(crate) fn new(members: &[(&[u8], u32)]) -> Self {
         let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        // By name, so that hosts that list the members in another order agree on whose a place is that two
+        // members have.
+        let mut by_name: Vec<_> =
+            (0..).zip(members).map(|(index, (name, weight))| (*name, index, *weight)).collect();
+        by_name.sort_unstable();
         let mut points = Vec::new();
-        for (member, (name, weight)) in (0..).zip(members) {
+        for (rank, (name, _, weight)) in (0..).zip(&by_name) {
             let seed = stable_hash(name);
             let places = (0..points_of(u64::from(*weight), total)).map(|n| nth(seed, n));
-            points.extend(places.map(|place| Point { place, member }));
+            points.extend(places.map(|place| Point { place, member: rank }));
         }
-        // Hosts that list the members in another order must agree on the owner of a place.
-        let name = |point: &Point| members.get(point.member as usize).map(|(name, _)| *name);
-        points.sort_unstable_by(|a, b| {
-            a.place.cmp(&b.place).then_with(|| (name(a), a.member).cmp(&(name(b), b.member)))
-        });
+        points.sort_unstable_by_key(|point| (point.place, point.member));
+        for point in &mut points {
+            point.member = by_name.get(point.member as usize).map_or(0, |(_, index, _)| *index);
+        }
         let bits = points.len().next_power_of_two().ilog2().max(1);
         let shift = u64::BITS - bits;
         let mut starts = Vec::with_capacity(1 << bits);

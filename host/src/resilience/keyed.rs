@@ -11,10 +11,10 @@ use super::clock::Moment;
 use super::token_bucket::Rate;
 
 /// Parts with a lock each, so that callers seldom wait for one another.
-const SHARDS: usize = 64;
+const SHARDS: usize = 256;
 
-/// Keys in a part. Few enough to look through all of them when it is full, which takes under a microsecond.
-const KEYS_PER_SHARD: usize = 256;
+/// Keys in a part. Few enough to look through all of them when it is full, which takes about a microsecond.
+const KEYS_PER_SHARD: usize = 64;
 
 /// Token buckets by key, all with the same rate.
 ///
@@ -66,11 +66,13 @@ impl KeyedBuckets {
 
 /// Drops the full buckets, or else the one that will be full first.
 fn make_room(buckets: &mut HashMap<u64, u64, RandomState>, now: Moment) {
-    buckets.retain(|_, full_at| *full_at > now.as_nanos());
-    if buckets.len() >= KEYS_PER_SHARD
-        && let Some(first) = buckets.iter().min_by_key(|(_, full_at)| **full_at).map(|(key, _)| *key)
-    {
-        buckets.remove(&first);
+    let first = buckets.iter().min_by_key(|(_, full_at)| **full_at).map(|(key, full_at)| (*key, *full_at));
+    match first {
+        Some((_, full_at)) if full_at <= now.as_nanos() => {
+            buckets.retain(|_, full_at| *full_at > now.as_nanos());
+        }
+        Some((key, _)) => drop(buckets.remove(&key)),
+        None => {}
     }
 }
 

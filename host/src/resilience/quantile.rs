@@ -38,12 +38,7 @@ pub(crate) struct ObservedQuantile {
 impl ObservedQuantile {
     /// The quantile `q`, between zero and one.
     pub(crate) fn new(q: f64) -> Self {
-        Self {
-            q,
-            answer: AtomicU64::new(0),
-            refresh_at: AtomicU64::new(0),
-            history: Mutex::new(VecDeque::with_capacity(MAX_SNAPSHOTS)),
-        }
+        Self { q, answer: AtomicU64::new(0), refresh_at: AtomicU64::new(0), history: Mutex::default() }
     }
 
     /// The quantile of what `histogram`, always the same one, was given lately. `None` until it was given

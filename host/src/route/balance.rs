@@ -71,7 +71,13 @@ impl Balancer {
             Balance::WeightedRandom => draw(choice, ask, || choice.weighted()),
             Balance::LeastRequest => of_two(choice, ask, Endpoint::in_flight),
             Balance::PeakEwma => of_two(choice, ask, |endpoint| endpoint.cost(ask.now)),
-            Balance::ConsistentHash => self.by_hash(choice, ask),
+            Balance::ConsistentHash => match (ask.hash, choice.ring()) {
+                (Some(hash), Some(ring)) => {
+                    let accepts = |endpoint: &Arc<Endpoint>| ask.accepts(endpoint);
+                    return ring.find(hash, ask.in_flight, self.hash_balance_factor, accepts);
+                }
+                _ => draw(choice, ask, || choice.weighted()),
+            },
         };
         if let Some(chosen) = chosen {
             return endpoints.get(chosen);
@@ -83,18 +89,6 @@ impl Balancer {
         scan(endpoints, start, |endpoint| admits(choice, ask, endpoint))
             // One that is coming up is better than none.
             .or_else(|| scan(endpoints, start, |endpoint| ask.accepts(endpoint)))
-    }
-
-    fn by_hash(&self, choice: &Choice, ask: &Ask<'_>) -> Option<usize> {
-        let (Some(hash), Some(ring)) = (ask.hash, choice.ring()) else {
-            return draw(choice, ask, || choice.weighted());
-        };
-        let accepts = |index: &usize| choice.endpoints().get(*index).is_some_and(|e| ask.accepts(e));
-        let fits = |index: &usize| {
-            let capacity = ring.capacity(*index, ask.in_flight, self.hash_balance_factor);
-            choice.endpoints().get(*index).is_some_and(|e| e.in_flight() < capacity) && accepts(index)
-        };
-        ring.walk(hash).find(fits).or_else(|| ring.walk(hash).find(accepts))
     }
 }
 

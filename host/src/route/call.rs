@@ -83,12 +83,22 @@ impl Call {
         self
     }
 
-    /// Takes note of the first word of an answer, which tells how fast the endpoint is.
-    pub(super) fn answered(&mut self) {
-        if let Some(counted) = &mut self.counted {
+    fn is_probe(&self) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.probe.is_some())
+    }
+
+    /// Takes note that the answer has begun and is not over yet, which tells how fast the endpoint is. That of most calls
+    /// is over as soon as it begins, and looking at the clock costs as much as all the counting.
+    fn goes_on(&mut self) {
+        if let Some(counted) = self.counted.as_mut().filter(|counted| !counted.is_answered) {
             let now = counted.method.route().now();
             counted.is_answered = true;
             self.endpoint.answered(Verdict::Success, None, now.since(counted.began), now);
+            // A stream may have no end, so that it lasts has to prove the endpoint.
+            let transition = counted.probe.as_ref().and_then(|probe| probe.answered(now));
+            if transition.is_some() {
+                counted.method.route().breaker_changed(&self.endpoint, transition);
+            }
         }
     }
 
@@ -115,7 +125,7 @@ impl Call {
         }
         let is_probe = probe.is_some();
         let transition = self.endpoint.end(verdict, probe, now);
-        route.end(now.since(began), outcome.code(), now);
+        route.end(&method, now.since(began), outcome.code(), now);
         if let Some(record) = record {
             record.end(outcome.code(), now);
         }
@@ -154,7 +164,9 @@ impl CallBody {
         let outcome = Outcome::of(headers);
         match outcome {
             Some(outcome) => call.end_with(outcome, Pushback::of(headers)),
-            None => call.answered(),
+            // Whoever reads the answer may take its time, and the breaker is not to wait for that.
+            None if call.is_probe() => call.goes_on(),
+            None => {}
         }
         let meter = MessageMeter::new(max_message);
         Self { body, call, meter, deadline, has_status: outcome.is_some(), ended: false }
@@ -201,7 +213,10 @@ impl Body for CallBody {
         if goes_on && this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
             return this.fail(RouteError::deadline(this.call.endpoint()));
         }
-        let Poll::Ready(frame) = polled else { return Poll::Pending };
+        let Poll::Ready(frame) = polled else {
+            this.call.goes_on();
+            return Poll::Pending;
+        };
         match frame {
             Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
 use plugmesh::metadata;
-use tokio::time::Instant;
 use tonic::Status;
 
 use super::call::CallBody;
@@ -70,7 +69,7 @@ impl Channel {
         headers: &HeaderMap,
         now: Moment,
     ) -> Result<(Arc<Method>, Terms), RouteError> {
-        let terms = wishes.terms(&method, headers)?;
+        let terms = wishes.terms(&method, headers, now)?;
         if let Some(rates) = method.rates()
             && let Err(wait) = rates.admit(headers, now)
         {
@@ -152,7 +151,7 @@ impl<'a> Wishes<'a> {
     }
 
     /// What holds for the call, with what its method's policy says.
-    fn terms(&self, method: &Method, headers: &HeaderMap) -> Result<Terms, RouteError> {
+    fn terms(&self, method: &Method, headers: &HeaderMap, now: Moment) -> Result<Terms, RouteError> {
         let connection = &method.policy().connection;
         let by_default = connection.request_timeout.filter(|_| method.has_default_deadline());
         let wanted = self.timeout.or(by_default);
@@ -167,7 +166,7 @@ impl<'a> Wishes<'a> {
         Ok(Terms {
             pinned: self.instance.map(Box::from),
             hash: hash.map(|value| HashRing::hash(value.as_bytes())),
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: timeout.and_then(|timeout| method.route().clock().instant(now + timeout)),
             is_deadline_ours: timeout != self.timeout,
         })
     }

@@ -86,8 +86,11 @@ impl<B> Errand<B> {
     }
 
     /// There will be no other attempt.
-    pub(super) fn commit(&self) {
-        self.source.commit();
+    pub(super) fn commit(self: &Arc<Self>) {
+        // When nobody reads the request any more, it goes with the errand.
+        if Arc::strong_count(self) > 1 {
+            self.source.commit();
+        }
     }
 }
 

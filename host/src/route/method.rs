@@ -98,6 +98,11 @@ impl Method {
         self.info.as_ref().map(|info| info.name.as_str()).unwrap_or_default()
     }
 
+    /// `/package.Service/Method`, as a call names it.
+    pub(super) fn path(&self) -> String {
+        format!("/{}/{}", self.service, self.name())
+    }
+
     /// What its descriptor says; `None` for the methods that are not known by name.
     pub fn info(&self) -> Option<&MethodInfo> {
         self.info.as_ref()
@@ -113,7 +118,12 @@ impl Method {
         self.policy.idempotency >= Idempotency::Idempotent
     }
 
-    /// Whether it is known that neither side sends a stream.
+    /// Whether it is known that one side sends a stream.
+    pub fn streams(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.streams)
+    }
+
+    /// Whether it is known that neither side does.
     pub fn is_unary(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.streams)
     }

@@ -1,10 +1,11 @@
 //! The endpoints of one plugin.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tonic::Code;
 
@@ -49,6 +50,7 @@ pub struct Route {
     // Whoever changes the snapshot holds this, so that no change is lost.
     changing: Mutex<()>,
     readiness: watch::Sender<Readiness>,
+    wake: ArcSwapOption<Wake>,
     /// Calls in flight, where balancing has to know.
     in_flight: Option<AtomicU64>,
     budget: RetryBudget,
@@ -63,6 +65,17 @@ pub(super) enum Readiness {
     Ready,
     /// None has been ready since then.
     NotReady(Moment),
+    /// None is, and one is being started because a call wants it.
+    Waking,
+}
+
+/// Called when a call finds no endpoint that is ready.
+struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
 }
 
 /// Where one call goes.
@@ -93,6 +106,7 @@ impl Route {
             snapshot: ArcSwap::default(),
             changing: Mutex::new(()),
             readiness,
+            wake: ArcSwapOption::empty(),
             in_flight,
             budget,
             waiting: Waiting::default(),
@@ -170,6 +184,36 @@ impl Route {
         self.readiness.subscribe()
     }
 
+    /// Has `wake` called whenever a call finds no endpoint that is ready. It must not wait, and is called often while
+    /// there is none. Replaces what was given before.
+    pub fn on_wanted(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.wake.store(Some(Arc::new(Wake(wake))));
+    }
+
+    /// Says that an endpoint is being started because a call wants it: calls wait for it as long as they may, however long
+    /// there was none.
+    pub fn is_waking(&self) {
+        self.set_waking(true);
+    }
+
+    /// Says that its start failed: from now on calls wait as for any endpoint that is not ready.
+    pub fn is_not_waking(&self) {
+        self.set_waking(false);
+    }
+
+    fn set_waking(&self, waking: bool) {
+        let now = self.now();
+        self.readiness.send_if_modified(|readiness| {
+            let next = match (&readiness, waking) {
+                (Readiness::NotReady(_), true) => Readiness::Waking,
+                (Readiness::Waking, false) => Readiness::NotReady(now),
+                _ => return false,
+            };
+            *readiness = next;
+            true
+        });
+    }
+
     /// An endpoint for this route, not yet in it.
     pub fn endpoint(&self, name: InstanceName, id: InstanceId, epoch: u64, lane: Lane) -> Arc<Endpoint> {
         Endpoint::new(name, id, epoch, lane, &self.policy)
@@ -199,9 +243,10 @@ impl Route {
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Endpoint>>)) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = self.snapshot.load().all.clone();
+        let before = self.snapshot.load_full();
+        let mut all = before.all.clone();
         change(&mut all);
-        let snapshot = Snapshot::new(all, &self.rules);
+        let snapshot = Snapshot::new(all, &self.rules, &before);
         let is_ready = snapshot.is_ready;
         if let Some(limit) = &self.limit {
             limit.resize(snapshot.choice.endpoints().len());
@@ -251,8 +296,9 @@ impl Route {
     }
 
     /// It has ended.
-    pub(super) fn end(&self, took: Duration, code: Code, now: Moment) {
-        if let Some(limit) = &self.limit
+    pub(super) fn end(&self, method: &Method, took: Duration, code: Code, now: Moment) {
+        // How long a stream lasts says nothing of how busy anybody is.
+        if let Some(limit) = self.limit.as_ref().filter(|_| !method.streams())
             && limit.learn(took, code, now)
         {
             limit.resize(self.snapshot.load().choice.endpoints().len());
@@ -361,6 +407,11 @@ impl Route {
     }
 
     pub(super) fn nothing(&self, snapshot: &Snapshot) -> Unpicked {
+        if !snapshot.is_ready
+            && let Some(wake) = &*self.wake.load()
+        {
+            (wake.0)();
+        }
         match snapshot.mode {
             _ if !snapshot.is_ready => Unpicked::NotReady(self.nothing_ready(snapshot)),
             Mode::FailClosed => RouteError::all_resting(&self.plugin).into(),

@@ -28,8 +28,9 @@ type Index = HashMap<Arc<str>, Vec<Arc<Method>>, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 struct Table {
     plugins: BTreeMap<PluginName, Entry>,
-    /// By `/package.Service/Method`, as a call names it: the common case is one look.
-    methods: Index,
+    /// By `/package.Service/Method`, as a call names it: the common case is one look. Only of services that one plugin
+    /// provides, since of several some may not describe the method.
+    methods: HashMap<Arc<str>, Arc<Method>, foldhash::fast::RandomState>,
     /// By `package.Service`: for methods that nobody has described.
     services: Index,
 }
@@ -125,10 +126,12 @@ impl Router {
         for entry in table.plugins.values() {
             for (name, service) in &entry.services {
                 table.services.entry(name.clone()).or_default().push(service.any.clone());
-                for method in &service.methods {
-                    let path = Arc::from(format!("/{name}/{}", method.name()));
-                    table.methods.entry(path).or_default().push(method.clone());
-                }
+            }
+        }
+        for service in table.plugins.values().flat_map(|entry| entry.services.values()) {
+            let is_only = table.services.get(service.any.service()).is_some_and(|all| all.len() == 1);
+            for method in service.methods.iter().filter(|_| is_only) {
+                table.methods.insert(method.path().into(), method.clone());
             }
         }
         self.0.table.store(Arc::new(table));
@@ -140,25 +143,19 @@ impl Router {
     /// The path is none of gRPC, nobody provides the service, or several do and none was chosen.
     pub fn find(&self, path: &str, plugin: Option<&str>) -> Result<Arc<Method>, RouteError> {
         let table = self.0.table.load();
-        // Of several plugins with the service some may not describe the method: then all are looked at as services.
-        let described = table.methods.get(path).map(Vec::as_slice).unwrap_or_default();
-        match (described, plugin) {
-            ([method], None) if table.is_only_provider(method) => return Ok(method.clone()),
-            (several, Some(plugin)) => {
-                if let Some(method) = several.iter().find(|method| method.route().plugin().as_str() == plugin)
-                {
-                    return Ok(method.clone());
-                }
-            }
-            _ => {}
+        if let Some(method) = table.methods.get(path)
+            && plugin.is_none_or(|plugin| method.route().plugin().as_str() == plugin)
+        {
+            return Ok(method.clone());
         }
         let service = service(path)?;
         let providers = table.services.get(service).map(Vec::as_slice).unwrap_or_default();
         match (providers, plugin) {
-            ([method], None) => Ok(method.clone()),
+            ([any], None) => Ok(any.clone()),
             (_, Some(plugin)) => {
-                let chosen = providers.iter().find(|method| method.route().plugin().as_str() == plugin);
-                chosen.cloned().ok_or_else(|| table.not_provided(service, plugin))
+                let chosen = providers.iter().find(|any| any.route().plugin().as_str() == plugin);
+                let any = chosen.ok_or_else(|| table.not_provided(service, plugin))?;
+                Ok(table.described(any, path).unwrap_or_else(|| any.clone()))
             }
             ([], None) => {
                 let known = table.services.keys().map(|service| &**service);
@@ -182,8 +179,10 @@ fn service(path: &str) -> Result<&str, RouteError> {
 }
 
 impl Table {
-    fn is_only_provider(&self, method: &Method) -> bool {
-        self.services.get(method.service()).is_some_and(|providers| providers.len() == 1)
+    /// The method at `path`, if the plugin of `any` has described it.
+    fn described(&self, any: &Method, path: &str) -> Option<Arc<Method>> {
+        let service = self.plugins.get(any.route().plugin())?.services.get(any.service())?;
+        service.methods.iter().find(|method| method.path() == path).cloned()
     }
 
     fn not_provided(&self, service: &str, plugin: &str) -> RouteError {

@@ -120,10 +120,18 @@ pub(super) struct Choice {
     endpoints: Vec<Arc<Endpoint>>,
     /// `None`: all weigh the same.
     weights: Option<AliasTable>,
-    ring: Option<HashRing>,
+    ring: Option<Arc<Ring>>,
     slow_start: Option<Duration>,
     /// When the last of them will have come up.
     ramping_until: Moment,
+}
+
+/// A hash ring of a whole tier, trusted or not: it is dear to make, and breakers come and go.
+#[derive(Debug)]
+pub(super) struct Ring {
+    ring: HashRing,
+    members: Vec<(u32, Arc<Endpoint>)>,
+    looks_at_breakers: bool,
 }
 
 impl Default for Snapshot {
@@ -140,7 +148,8 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(mut all: Vec<Arc<Endpoint>>, rules: &Rules) -> Self {
+    /// `before` is the one that this one replaces.
+    pub(super) fn new(mut all: Vec<Arc<Endpoint>>, rules: &Rules, before: &Self) -> Self {
         all.sort_by_key(|endpoint| (endpoint.name().ordinal(), Reverse(endpoint.epoch())));
         let ready = all.iter().filter(|endpoint| endpoint.availability() == Availability::Ready);
         let mut ready: Vec<_> = ready.map(|endpoint| (rules.standing(endpoint), endpoint.clone())).collect();
@@ -155,13 +164,18 @@ impl Snapshot {
             passed_over.extend(resting.into_iter().map(|(_, endpoint)| endpoint));
             let share = trusted.len() as f64 / tier.len() as f64;
             if !trusted.is_empty() && share >= rules.panic_threshold {
-                return Self::with(all, is_ready, Choice::new(trusted, rules), Mode::Normal, passed_over);
+                let ring = rules.needs_ring.then(|| Ring::of(tier, true, before.choice.ring.as_ref()));
+                let choice = Choice::new(trusted, rules, ring);
+                return Self::with(all, is_ready, choice, Mode::Normal, passed_over);
             }
         }
         let first = weighted.chunk_by(|(a, _), (b, _)| a.tier == b.tier).next().unwrap_or_default();
         let (choice, mode) = match rules.panic {
             _ if first.is_empty() => (Choice::default(), Mode::Normal),
-            Panic::Open => (Choice::new(first.to_vec(), rules), Mode::FailOpen),
+            Panic::Open => {
+                let ring = rules.needs_ring.then(|| Ring::of(first, false, before.choice.ring.as_ref()));
+                (Choice::new(first.to_vec(), rules, ring), Mode::FailOpen)
+            }
             Panic::Closed => (Choice::default(), Mode::FailClosed),
         };
         Self::with(all, is_ready, choice, mode, passed_over)
@@ -180,13 +194,57 @@ impl Snapshot {
     }
 }
 
+impl Ring {
+    fn of(
+        tier: &[(Standing, Arc<Endpoint>)],
+        looks_at_breakers: bool,
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let members = || tier.iter().map(|(standing, endpoint)| (standing.weight, endpoint));
+        let is_same = |before: &&Arc<Self>| {
+            let same = |((weight, endpoint), (other_weight, other)): (
+                (u32, &Arc<Endpoint>),
+                &(u32, Arc<Endpoint>),
+            )| { weight == *other_weight && Arc::ptr_eq(endpoint, other) };
+            before.looks_at_breakers == looks_at_breakers
+                && before.members.len() == tier.len()
+                && members().zip(&before.members).all(same)
+        };
+        if let Some(before) = before.filter(is_same) {
+            return before.clone();
+        }
+        let names = members().map(|(weight, endpoint)| (endpoint.name().as_str().as_bytes(), weight));
+        let ring = HashRing::new(&names.collect::<Vec<_>>());
+        let members = members().map(|(weight, endpoint)| (weight, endpoint.clone())).collect();
+        Arc::new(Self { ring, members, looks_at_breakers })
+    }
+
+    /// The first endpoint from `hash` on that is trusted, accepted, and has not much more than its share of the calls in
+    /// flight; when all of them have, the first that is trusted and accepted.
+    pub(super) fn find(
+        &self,
+        hash: u64,
+        in_flight: u64,
+        factor: f64,
+        accepts: impl Fn(&Arc<Endpoint>) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        let trusted = |index: usize| {
+            let (_, endpoint) = self.members.get(index)?;
+            let is_trusted = !self.looks_at_breakers || endpoint.is_trusted();
+            (is_trusted && accepts(endpoint)).then_some(endpoint)
+        };
+        let fitting = |index: usize| {
+            trusted(index)
+                .filter(|endpoint| endpoint.in_flight() < self.ring.capacity(index, in_flight, factor))
+        };
+        self.ring.walk(hash).find_map(fitting).or_else(|| self.ring.walk(hash).find_map(trusted))
+    }
+}
+
 impl Choice {
-    fn new(members: Vec<(Standing, Arc<Endpoint>)>, rules: &Rules) -> Self {
+    fn new(members: Vec<(Standing, Arc<Endpoint>)>, rules: &Rules, ring: Option<Arc<Ring>>) -> Self {
         let (standings, endpoints): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let each: Vec<u32> = standings.iter().map(|standing| standing.weight).collect();
-        let names = endpoints.iter().map(|endpoint| endpoint.name().as_str().as_bytes());
-        let ring =
-            rules.needs_ring.then(|| HashRing::new(&names.zip(each.iter().copied()).collect::<Vec<_>>()));
         let is_even = each.windows(2).all(|pair| matches!(pair, [a, b] if a == b));
         let weights = match is_even {
             true => None,
@@ -202,8 +260,8 @@ impl Choice {
         &self.endpoints
     }
 
-    pub(super) fn ring(&self) -> Option<&HashRing> {
-        self.ring.as_ref()
+    pub(super) fn ring(&self) -> Option<&Ring> {
+        self.ring.as_deref()
     }
 
     /// Any, each as likely.

@@ -1,8 +1,10 @@
 //! Calls through a whole route, over real sockets, to peers that speak bare HTTP/2.
 
 mod admission;
+mod breaker;
 mod flow;
 mod hedge;
+mod probe;
 mod reconnect;
 mod reserved;
 mod retry;
@@ -62,16 +64,14 @@ where
 }
 
 async fn endpoint(path: &Path, ordinal: u32) -> Arc<Endpoint> {
+    endpoint_with(path, ordinal, &Policy::default()).await
+}
+
+async fn endpoint_with(path: &Path, ordinal: u32, policy: &Policy) -> Arc<Endpoint> {
     let dialer = Dialer::plain(Address::unix(path));
     let pool = Pool::new(dialer, 1, Settings::default(), Handle::current(), TaskTracker::new());
     pool.connect(None).await.unwrap();
-    Endpoint::new(
-        InstanceName::new(name(), ordinal),
-        InstanceId::random(),
-        1,
-        Lane::Http2(pool),
-        &Policy::default(),
-    )
+    Endpoint::new(InstanceName::new(name(), ordinal), InstanceId::random(), 1, Lane::Http2(pool), policy)
 }
 
 fn router(endpoints: &[Arc<Endpoint>], max_message: u64) -> Router {

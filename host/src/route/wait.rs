@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::errand::Errand;
@@ -97,7 +98,12 @@ impl<B> Errand<B> {
     async fn until_ready(&self, error: RouteError) -> Result<(), RouteError> {
         let route = self.method.route();
         let mut readiness = route.readiness();
-        let Readiness::NotReady(since) = *readiness.borrow_and_update() else { return Ok(()) };
+        let now = *readiness.borrow_and_update();
+        let since = match now {
+            Readiness::Ready => return Ok(()),
+            Readiness::Waking => return self.until_awake(readiness, error).await,
+            Readiness::NotReady(since) => since,
+        };
         let fails_at = since + route.policy().connection.ready_timeout;
         if route.now() >= fails_at {
             return Err(error);
@@ -114,6 +120,22 @@ impl<B> Errand<B> {
             // What it is now, which may be something else than before.
             Err(_) => Err(route.why_not_ready().unwrap_or(error)),
         }
+    }
+}
+
+impl<B> Errand<B> {
+    /// Waits for an endpoint that is started for this call, or one like it.
+    async fn until_awake(
+        &self,
+        mut readiness: watch::Receiver<Readiness>,
+        error: RouteError,
+    ) -> Result<(), RouteError> {
+        let awake = readiness.wait_for(|readiness| *readiness != Readiness::Waking);
+        match self.deadline {
+            None => drop(awake.await),
+            Some(deadline) => drop(timeout_at(deadline, awake).await.map_err(|_| error.at_the_deadline())?),
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use plugmesh::admin::v1::{InstanceKind, InstanceState, PluginState};
 use semver::Version;
 use tokio::sync::watch;
 
+use super::Liveness;
 use crate::config::PluginConfig;
 use crate::instance::{Description, Introduction};
 use crate::name::{InstanceId, InstanceName, PluginName};
@@ -33,6 +34,8 @@ pub struct PluginStatus {
     pub services: Vec<String>,
     /// Descriptors of them, once known.
     pub description: Option<Arc<Description>>,
+    /// Instances that should take calls now.
+    pub wanted: u32,
     /// Its instances by ordinal.
     pub instances: BTreeMap<u32, InstanceStatus>,
 }
@@ -48,6 +51,8 @@ pub enum Stage {
     Draining,
     /// It could not be started, for the reason given.
     Failed(String),
+    /// Nobody has called it for a while, so nothing of it takes calls; the next call starts it.
+    Idle,
     /// Switched off.
     Disabled,
     /// Not run on this machine, for the reason given, which is no fault.
@@ -86,6 +91,8 @@ pub struct Incarnation {
     pub ready: Option<(SystemTime, Duration)>,
     /// As the balancer sees it.
     pub endpoint: Option<Arc<Endpoint>>,
+    /// Whether it still answers; `None` before it is up, and for services of the program itself.
+    pub liveness: Option<Arc<Liveness>>,
 }
 
 impl Default for Board {
@@ -139,7 +146,15 @@ impl PluginStatus {
     /// A plugin of which nothing is known but its configuration.
     pub fn new(config: Arc<PluginConfig>, stage: Stage) -> Self {
         let services = config.services.clone();
-        Self { config, stage, introduction: None, services, description: None, instances: BTreeMap::new() }
+        Self {
+            config,
+            stage,
+            introduction: None,
+            services,
+            description: None,
+            wanted: 0,
+            instances: BTreeMap::new(),
+        }
     }
 
     /// Its version: what it says itself, else what its manifest says.
@@ -155,6 +170,7 @@ impl PluginStatus {
         match &self.stage {
             Stage::Building(_) => PluginState::Building,
             Stage::Draining => PluginState::Draining,
+            Stage::Idle => PluginState::Idle,
             Stage::Failed(_) => PluginState::Failed,
             Stage::Disabled => PluginState::Disabled,
             Stage::Skipped(_) => PluginState::Skipped,
@@ -164,19 +180,39 @@ impl PluginStatus {
 
     fn running_state(&self) -> PluginState {
         let count = |state| self.instances.values().filter(|instance| instance.state == state).count();
-        match (count(InstanceState::Ready), count(InstanceState::Starting)) {
-            (ready, _) if ready > 0 && ready == self.instances.len() => PluginState::Ready,
-            (0, starting) if starting == self.instances.len() => PluginState::Starting,
-            (0, _) => PluginState::Unavailable,
+        let (ready, starting) = (self.ready(), count(InstanceState::Starting));
+        // Those that the load adds or takes away are on their way, and those that are kept warm have none to go.
+        let others = match self.config.scale {
+            Some(_) => {
+                let added = |instance: &&InstanceStatus| {
+                    instance.state == InstanceState::Starting && instance.restarts == 0
+                };
+                count(InstanceState::Warm)
+                    + count(InstanceState::Draining)
+                    + count(InstanceState::Stopped)
+                    + self.instances.values().filter(added).count()
+            }
+            None => 0,
+        };
+        match ready {
+            1.. if ready + others >= self.instances.len() => PluginState::Ready,
+            0 if starting == self.instances.len() => PluginState::Starting,
+            0 if count(InstanceState::CrashLoop) > 0 => PluginState::CrashLoop,
+            0 => PluginState::Unavailable,
             _ => PluginState::Degraded,
         }
+    }
+
+    /// Instances that take calls now.
+    pub fn ready(&self) -> usize {
+        self.instances.values().filter(|instance| instance.state == InstanceState::Ready).count()
     }
 
     /// Why it is in that state; empty when there is nothing to say.
     pub fn message(&self) -> String {
         match &self.stage {
             Stage::Building(text) | Stage::Failed(text) | Stage::Skipped(text) => text.clone(),
-            Stage::Running | Stage::Draining | Stage::Disabled => {
+            Stage::Running | Stage::Draining | Stage::Idle | Stage::Disabled => {
                 let troubled = self.instances.values().find(|instance| !instance.message.is_empty());
                 troubled
                     .map(|instance| format!("{}: {}", instance.name, instance.message))

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Mesh;
 use super::failure::StartError;
+use super::timeline::Timeline;
 use crate::config::{PluginConfig, schema};
 use crate::instance::{Health, HealthWatch, Hello, Introduction, Phases, Tier, handshake};
 use crate::route::Endpoint;
@@ -22,13 +23,14 @@ pub(super) struct Up {
 }
 
 /// Introduces host and plugin, checks the configuration, runs the start phases, and waits until the
-/// instance is healthy. `managed` says whether the host runs its lifecycle.
+/// instance is healthy. `managed` says whether the host runs its lifecycle; `timeline` learns of each step.
 pub(super) async fn bring_up(
     mesh: &Mesh,
     config: &PluginConfig,
     endpoint: &Arc<Endpoint>,
     token: String,
     managed: bool,
+    timeline: &Timeline,
 ) -> Result<Up, StartError> {
     let within = config.start_timeout;
     let deadline = Instant::now() + within;
@@ -42,11 +44,13 @@ pub(super) async fn bring_up(
     let first = tokio::time::timeout_at(deadline, health.next());
     let introducing = async {
         let introduction = handshake(endpoint, hello, within).await?;
+        timeline.done("handshake");
         check_config(config, &introduction).await?;
         let mut phases = None;
         if managed && introduction.tier == Tier::Contract {
             let mut started = Phases::new(endpoint, session);
             started.start(config.config.to_json().into_bytes(), deadline, within).await?;
+            timeline.done("start phases");
             phases = Some(started);
         }
         Ok::<_, StartError>((introduction, phases))
@@ -60,6 +64,7 @@ pub(super) async fn bring_up(
             Err(_) => return Err(StartError::Unhealthy { within, last }),
         }
     }
+    timeline.done("healthy");
     Ok(Up { introduction, health, phases })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::timeline::Timeline;
 use crate::config::schema::SchemaError;
 use crate::identity::{AuthorityError, TlsError, WatchError, WriteError};
 use crate::instance::{DescribeError, HandshakeError, Health, HealthError, PhaseError, is_transport};
@@ -89,6 +90,18 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether time was up.
+    fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::NotReady(NotReady::Timeout { .. })
+                | Self::Handshake(HandshakeError::Timeout(_))
+                | Self::Describe(DescribeError::Timeout(_))
+                | Self::Phase(PhaseError::Timeout { .. })
+                | Self::Unhealthy { .. }
+        )
+    }
+
     /// Whether it comes from a connection that broke: what broke it explains more.
     pub(super) fn is_broken_connection(&self) -> bool {
         match self {
@@ -106,6 +119,8 @@ pub struct StartFailure {
     #[source]
     error: StartError,
     last_lines: Vec<String>,
+    /// What was done and when, where that helps.
+    so_far: String,
 }
 
 /// Lines of output that an error shows; the log has the rest.
@@ -113,7 +128,15 @@ const SHOWN: usize = 10;
 
 impl StartFailure {
     pub(super) fn new(error: impl Into<StartError>, last_lines: Vec<String>) -> Self {
-        Self { error: error.into(), last_lines }
+        Self { error: error.into(), last_lines, so_far: String::new() }
+    }
+
+    /// Says how far it got, when what went wrong is that time was up.
+    pub(super) fn after(mut self, timeline: &Timeline) -> Self {
+        if self.error.is_timeout() {
+            self.so_far = timeline.to_string();
+        }
+        self
     }
 
     /// What went wrong.
@@ -136,7 +159,11 @@ impl<E: Into<StartError>> From<E> for StartFailure {
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
-        with_lines(f, &self.last_lines)
+        with_lines(f, &self.last_lines)?;
+        match self.so_far.is_empty() {
+            true => Ok(()),
+            false => write!(f, "\n  so far: {}", self.so_far),
+        }
     }
 }
 

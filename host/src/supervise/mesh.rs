@@ -15,10 +15,12 @@ use std::time::{Duration, SystemTime};
 
 use plugmesh::plugin::v1::HostInfo;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::failure::StartError;
+use super::pulse::{Beat, Listening, Pulse};
 use super::remote::Certificates;
 use super::{Board, Callers, Plugin};
 use crate::identity::{Authority, HostCredentials};
@@ -49,6 +51,8 @@ pub struct MeshOptions {
     pub environment: Vec<(OsString, OsString)>,
     /// Where its tasks run.
     pub runtimes: Runtimes,
+    /// Processes of all plugins that may start at once.
+    pub max_starts: usize,
 }
 
 /// Where the tasks of a host run.
@@ -75,6 +79,8 @@ struct Shared {
     certificates: Certificates,
     epoch: AtomicU64,
     tasks: TaskTracker,
+    pulse: Pulse,
+    starts: Semaphore,
     /// Descriptors that are being learned.
     learning: watch::Sender<usize>,
     plugins: Mutex<BTreeMap<PluginName, Plugin>>,
@@ -102,8 +108,10 @@ impl Mesh {
     pub fn new(options: MeshOptions) -> Self {
         // Epochs rise from run to run too, so that a plugin that outlives its host knows the newer one.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let starts = Semaphore::new(options.max_starts);
         Self(Arc::new(Shared {
             options,
+            starts,
             router: Router::new(),
             board: Board::default(),
             callers: Callers::default(),
@@ -112,6 +120,7 @@ impl Mesh {
             certificates: Certificates::default(),
             epoch: AtomicU64::new(now.as_millis() as u64),
             tasks: TaskTracker::new(),
+            pulse: Pulse::default(),
             learning: watch::Sender::new(0),
             plugins: Mutex::default(),
         }))
@@ -219,6 +228,11 @@ impl Mesh {
         Ok(self.0.issuer.get_or_init(|| Issuer { authority, credentials }))
     }
 
+    /// A place for each process that may start now.
+    pub(super) fn starts(&self) -> &Semaphore {
+        &self.0.starts
+    }
+
     pub(super) fn certificates(&self) -> &Certificates {
         &self.0.certificates
     }
@@ -230,6 +244,20 @@ impl Mesh {
     pub(super) fn pool(&self, dialer: Dialer, max_connections: u32) -> Pool {
         let (runtime, tasks) = (self.0.options.runtimes.data.clone(), self.0.tasks.clone());
         Pool::new(dialer, max_connections as usize, Settings::default(), runtime, tasks)
+    }
+
+    /// As [`spawn`](Self::spawn), for a task that `set` owns.
+    pub(super) fn spawn_in(&self, set: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+        set.spawn_on(self.0.tasks.track_future(task), &self.0.options.runtimes.control);
+    }
+
+    /// Lets `listener` look at each beat of the mesh's clock.
+    pub(super) fn listen(&self, listener: Arc<dyn Beat>) -> Listening {
+        let (listening, beating) = self.0.pulse.listen(listener);
+        if let Some(beating) = beating {
+            self.spawn(beating);
+        }
+        listening
     }
 
     /// Runs a task of the mesh, beside the calls.

@@ -1,18 +1,26 @@
 //! One plugin and what can be done with it.
+//!
+//! `launch`: from a configuration to instances. `resize`: more or fewer of them.
 
-use std::collections::BTreeMap;
+mod launch;
+mod resize;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use plugmesh::admin::v1::InstanceState;
 use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use super::board::{PluginStatus, Stage};
 use super::failure::StartFailure;
 use super::instance_task::{InstanceTask, Origin};
+use super::pulse::Listening;
+use super::scale::Scaling;
 use super::{LoadError, Mesh};
-use crate::build::build;
-use crate::config::{BuildConfig, Endpoint, PluginConfig, Source, missing_tools};
+use crate::config::{Endpoint, PluginConfig};
 use crate::name::PluginName;
 use crate::route::{Availability, Route, RouteSettings};
 
@@ -37,7 +45,36 @@ struct Shared {
 struct State {
     config: Arc<PluginConfig>,
     route: Arc<Route>,
+    instances: Instances,
+    /// Those that a smaller number has no place for, while they finish what is in flight.
+    departing: Departing,
+}
+
+/// What runs of a plugin.
+#[derive(Debug, Default)]
+struct Instances {
     tasks: BTreeMap<u32, InstanceTask>,
+    /// When their number follows the load.
+    scaling: Option<Scaled>,
+}
+
+/// What lets the number follow the load, for as long as it is kept.
+#[derive(Debug)]
+struct Scaled {
+    scaling: Arc<Scaling>,
+    /// Where more of them come from.
+    origin: Origin,
+    /// Ordinals of those that it is about; others were attached.
+    ordinals: BTreeSet<u32>,
+    _listening: Listening,
+}
+
+/// Instances that are on their way out.
+#[derive(Debug, Default)]
+struct Departing {
+    tasks: JoinSet<()>,
+    /// Whether each is on the board, until another one takes its ordinal.
+    published: BTreeMap<u32, Arc<AtomicBool>>,
 }
 
 impl Plugin {
@@ -49,7 +86,12 @@ impl Plugin {
             false => Stage::Disabled,
         };
         mesh.board().insert(PluginStatus::new(config.clone(), stage));
-        let state = State { route: route(&config), config: config.clone(), tasks: BTreeMap::new() };
+        let state = State {
+            route: route(&config),
+            config: config.clone(),
+            instances: Instances::default(),
+            departing: Departing::default(),
+        };
         let (mesh, name) = (mesh.clone(), config.name.clone());
         Self(Arc::new(Shared {
             mesh,
@@ -65,18 +107,22 @@ impl Plugin {
     }
 
     /// Builds it if need be, starts its instances, and returns when the first starts have gone well or wrong. It is
-    /// started when at least one of them went well; the others are tried again.
+    /// started when at least one of them went well; the others are tried again. Of one that runs, instances that
+    /// wait to be started again are started at once.
     ///
     /// # Errors
     /// No instance started; none is left running then.
     pub async fn start(&self) -> Result<(), LoadError> {
         let mut state = self.0.state.lock().await;
-        if !state.tasks.is_empty() {
+        let tasks = &state.instances.tasks;
+        if !tasks.is_empty() && !state.instances.is_asleep() {
+            tasks.values().for_each(InstanceTask::start_over);
             return Ok(());
         }
         let config = state.config.clone();
-        let tasks = self.launch(&config, &state.route).await?;
-        state.tasks = tasks;
+        // Warm ones of a plugin that sleeps make room for those that start.
+        std::mem::take(&mut state.instances).stop(config.drain_timeout).await;
+        state.instances = self.launch(&config, &state.route).await?;
         Ok(())
     }
 
@@ -86,9 +132,12 @@ impl Plugin {
         let mut state = self.0.state.lock().await;
         let grace = grace.min(state.config.drain_timeout);
         self.stage(Stage::Draining);
-        stop_all(std::mem::take(&mut state.tasks), grace).await;
+        let (instances, departing) =
+            (std::mem::take(&mut state.instances), std::mem::take(&mut state.departing));
+        tokio::join!(instances.stop(grace), departing.end(grace));
         self.0.mesh.board().update(&self.0.name, |status| {
             status.stage = Stage::Disabled;
+            status.wanted = 0;
             status.instances.clear();
         });
     }
@@ -101,9 +150,8 @@ impl Plugin {
         let mut state = self.0.state.lock().await;
         let (config, old_config) = (Arc::new(config), state.config.clone());
         let before = self.0.mesh.board().get(&self.0.name);
-        for task in state.tasks.values() {
-            task.unpublish();
-        }
+        state.instances.tasks.values().for_each(InstanceTask::unpublish);
+        state.departing.unpublish();
         self.0.mesh.board().update(&self.0.name, |status| {
             status.config = config.clone();
             status.instances.clear();
@@ -111,20 +159,20 @@ impl Plugin {
         let new_route = route(&config);
         // Endpoints move route by route: until the new one has any, the router still points at the old one.
         match self.launch(&config, &new_route).await {
-            Ok(tasks) => {
-                let old = std::mem::replace(&mut state.tasks, tasks);
+            Ok(instances) => {
+                let old = std::mem::replace(&mut state.instances, instances);
                 state.config = config;
                 state.route = new_route;
-                stop_all(old, old_config.drain_timeout).await;
+                old.stop(old_config.drain_timeout).await;
                 Ok(())
             }
             Err(error) => {
-                for task in state.tasks.values() {
-                    task.publish();
-                }
+                state.instances.tasks.values().for_each(InstanceTask::publish);
                 if let Some(before) = before {
                     self.0.mesh.router().insert(state.route.clone(), before.services.iter().cloned());
-                    self.0.mesh.board().insert(PluginStatus::clone(&before));
+                    let mut before = PluginStatus::clone(&before);
+                    before.instances.retain(|ordinal, _| state.instances.tasks.contains_key(ordinal));
+                    self.0.mesh.board().insert(before);
                 }
                 Err(error)
             }
@@ -137,12 +185,15 @@ impl Plugin {
     /// It does not come up; it is forgotten then.
     pub async fn attach(&self, endpoint: Endpoint) -> Result<(), LoadError> {
         let mut state = self.0.state.lock().await;
-        let ordinal = (0..).find(|ordinal| !state.tasks.contains_key(ordinal)).unwrap_or(u32::MAX);
+        let ordinal = (0..).find(|ordinal| !state.instances.tasks.contains_key(ordinal)).unwrap_or(u32::MAX);
         self.stage(Stage::Running);
-        let (task, first) = self.spawn(&state.config, &state.route, ordinal, Origin::Remote(endpoint));
+        state.departing.take_ordinal(ordinal);
+        let origin = Origin::Remote(endpoint);
+        let (task, first) = self.spawn(&state.config, &state.route, ordinal, origin, None);
         match first.await {
             Ok(Ok(())) => {
-                state.tasks.insert(ordinal, task);
+                state.instances.tasks.insert(ordinal, task);
+                self.0.mesh.board().update(&self.0.name, |status| status.wanted += 1);
                 Ok(())
             }
             failed => {
@@ -182,97 +233,6 @@ impl Plugin {
         chosen.iter().map(|endpoint| endpoint.in_flight()).sum()
     }
 
-    async fn launch(
-        &self,
-        config: &Arc<PluginConfig>,
-        route: &Arc<Route>,
-    ) -> Result<BTreeMap<u32, InstanceTask>, LoadError> {
-        let origins = self.prepare(config).await?;
-        self.stage(Stage::Running);
-        let (mut tasks, mut firsts) = (BTreeMap::new(), Vec::new());
-        for (ordinal, origin) in (0..).zip(origins) {
-            let (task, first) = self.spawn(config, route, ordinal, origin);
-            tasks.insert(ordinal, task);
-            firsts.push(first);
-        }
-        let mut first_failure = None;
-        let mut started = firsts.is_empty();
-        for first in firsts {
-            match first.await {
-                Ok(Ok(())) => started = true,
-                failed => first_failure = first_failure.or(Some(failure(failed))),
-            }
-        }
-        match first_failure {
-            Some(failure) if !started => {
-                for task in tasks.values() {
-                    task.unpublish();
-                }
-                stop_all(tasks, Duration::ZERO).await;
-                self.0.mesh.board().update(&self.0.name, |status| {
-                    status.stage = Stage::Failed(failure.to_string());
-                    status.instances.clear();
-                });
-                Err(LoadError::NotStarted { plugin: self.0.name.clone(), failure })
-            }
-            Some(failure) => {
-                let plugin = &self.0.name;
-                tracing::warn!(%plugin, "not every instance started, it is tried again: {failure}");
-                Ok(tasks)
-            }
-            None => Ok(tasks),
-        }
-    }
-
-    /// What the instances come from, once it is there.
-    async fn prepare(&self, config: &Arc<PluginConfig>) -> Result<Vec<Origin>, LoadError> {
-        let missing = missing_tools(&config.needs, &self.0.mesh.path());
-        if !missing.is_empty() {
-            let why = format!("{} not found on PATH; install it to run this plugin", missing.join(", "));
-            self.stage(Stage::Skipped(why.clone()));
-            return Err(LoadError::Skipped { plugin: self.0.name.clone(), why });
-        }
-        Ok(match &config.source {
-            Source::Process(source) => {
-                if let Some(build) = &source.build {
-                    self.build(build).await?;
-                }
-                vec![Origin::Process(source.clone()); source.instances.get() as usize]
-            }
-            Source::Remote(remote) => remote.endpoints.iter().cloned().map(Origin::Remote).collect(),
-            Source::InProcess => Vec::new(),
-        })
-    }
-
-    async fn build(&self, config: &BuildConfig) -> Result<(), LoadError> {
-        let plugin = self.clone();
-        let show = move |line: &str| plugin.stage(Stage::Building(line.to_owned()));
-        build(config, self.0.mesh.launcher(), show).await.map(drop).map_err(|error| {
-            self.stage(Stage::Failed(error.to_string()));
-            LoadError::Build { plugin: self.0.name.clone(), error: Arc::new(error) }
-        })
-    }
-
-    fn spawn(
-        &self,
-        config: &Arc<PluginConfig>,
-        route: &Arc<Route>,
-        ordinal: u32,
-        origin: Origin,
-    ) -> (InstanceTask, oneshot::Receiver<Result<(), StartFailure>>) {
-        let (tell, first) = oneshot::channel();
-        let task = InstanceTask::spawn(
-            &self.0.mesh,
-            config.clone(),
-            route.clone(),
-            ordinal,
-            origin,
-            self.0.starts.clone(),
-            tell,
-        );
-        (task, first)
-    }
-
     fn stage(&self, stage: Stage) {
         self.0.mesh.board().update(&self.0.name, |status| status.stage = stage);
     }
@@ -283,9 +243,19 @@ fn route(config: &PluginConfig) -> Arc<Route> {
     Route::new(config.name.clone(), RouteSettings { policies, max_message: config.max_message_size.as_u64() })
 }
 
-async fn stop_all(tasks: BTreeMap<u32, InstanceTask>, grace: Duration) {
-    let stops = tasks.into_values().map(|task| task.stop(grace));
-    futures_util::future::join_all(stops).await;
+impl Instances {
+    /// Whether nothing of it takes calls before somebody calls.
+    fn is_asleep(&self) -> bool {
+        self.scaling.as_ref().is_some_and(|scaled| scaled.scaling.is_asleep())
+    }
+
+    /// Drains and stops all of them.
+    async fn stop(self, grace: Duration) {
+        // First, lest somebody adds one.
+        drop(self.scaling);
+        let stops = self.tasks.into_values().map(|task| task.stop(grace));
+        futures_util::future::join_all(stops).await;
+    }
 }
 
 fn failure(first: Result<Result<(), StartFailure>, oneshot::error::RecvError>) -> Arc<StartFailure> {

@@ -4,6 +4,7 @@ use plugmesh::env;
 
 use super::Mesh;
 use super::failure::{StartError, StartFailure};
+use super::timeline::Timeline;
 use crate::config::{PluginConfig, ProcessConfig, Program, Transport};
 use crate::identity::{Current, plugin_server_name};
 use crate::launch::{Awaited, Connected, Environment, InstanceDirectory, Process, ProcessSpec};
@@ -28,6 +29,7 @@ pub(super) async fn launch(
     source: &ProcessConfig,
     name: &InstanceName,
     id: &InstanceId,
+    timeline: &Timeline,
 ) -> Result<Launched, StartFailure> {
     let files = mesh.run_dir().instance(name, id)?;
     let config_file = files.write("config.json", config.config.to_json().as_bytes())?;
@@ -69,8 +71,10 @@ pub(super) async fn launch(
         .log(mesh.log(&config.name).sink(name.clone()));
     let arrival = mesh.arrivals().arm(awaited)?;
     let process = mesh.launcher().spawn(spec).await?;
+    timeline.done("spawned");
     // The error of a wait shows the last lines itself.
     let connected = arrival.wait(&process, config.start_timeout).await?;
+    timeline.done("listening");
     let (address, opened) = match connected {
         Connected::Unix(stream) => (Address::unix(files.socket()), stream.into_std().map(Opened::Unix)),
         Connected::Tcp(stream, at) => (Address::Tls(at.into()), stream.into_std().map(Opened::Tcp)),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Connection {
     streams: AtomicUsize,
     /// Those among them whose response has not begun.
     waiting: Arc<AtomicUsize>,
+    /// Responses that have begun.
+    answers: AtomicU64,
     leaving: AtomicBool,
     closed: watch::Receiver<Option<Closed>>,
     scheme: Scheme,
@@ -142,6 +144,7 @@ impl Connection {
             sender,
             streams: AtomicUsize::new(0),
             waiting,
+            answers: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             closed,
             scheme,
@@ -153,6 +156,16 @@ impl Connection {
     /// Calls on this connection that have not ended.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Calls among them whose response has not begun.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Responses that have begun on it, ever.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Whether it is over.
@@ -244,6 +257,11 @@ impl Stream {
 
     /// The response has begun.
     pub(super) fn answered(&mut self) {
+        self.connection.answers.fetch_add(1, Ordering::Relaxed);
+        self.waits_no_more();
+    }
+
+    fn waits_no_more(&mut self) {
         if std::mem::take(&mut self.waits) {
             self.connection.waiting.fetch_sub(1, Ordering::Relaxed);
         }
@@ -252,7 +270,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.answered();
+        self.waits_no_more();
         self.connection.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -286,6 +304,7 @@ mod tests {
         assert_eq!(counts(), (0, 0));
         drop(connection.stream());
         assert_eq!(counts(), (0, 0));
+        assert_eq!(connection.answers(), 1, "one that was given up is no answer");
         drop(connection);
         assert!(server.await.unwrap());
     }

@@ -16,6 +16,10 @@ use super::{Address, Closed, Connection, DialError, Dialer, Opened, Settings, Sp
 /// admit 200 streams on a connection; at half of that one connection is no longer idle enough to wait for.
 const CROWDED: usize = 100;
 
+/// Turns of a runtime after which it has surely looked at its sockets, and let the tasks that own them run: it looks
+/// every 61 turns when it is busy.
+const TURNS: usize = 192;
+
 /// The connections to one endpoint: one at first, more when calls crowd. Clones share them.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
@@ -137,6 +141,26 @@ impl Pool {
             self.grow(index);
         }
         Some(connection)
+    }
+
+    /// Responses that have begun and calls that wait for theirs, on the connections that there are.
+    pub fn answers_and_waiting(&self) -> (u64, usize) {
+        self.0.slots.iter().fold((0, 0), |(answers, waiting), slot| match &*slot.load() {
+            Some(connection) => (answers + connection.answers(), waiting + connection.waiting()),
+            None => (answers, waiting),
+        })
+    }
+
+    /// Waits until the runtime of the connections has gone round: what had arrived by now has been read then. This may
+    /// take long when that runtime is busy or blocked, which says nothing of the endpoint.
+    pub async fn caught_up(&self) {
+        let turns = async {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        };
+        // An error means that the runtime has stopped, and nothing will be read any more.
+        let _ = self.0.tasks.spawn_on(turns, &self.0.runtime).await;
     }
 
     /// Why the last connection ended; `None` while one is open, and before the first.

@@ -21,6 +21,28 @@ plugins:     1 of 2 ready
 }
 
 #[test]
+fn health_names_the_culprits_and_the_exit_code_tells() {
+    let expected = "\
+degraded: calculator-1 has not answered for 3s
+
+NAME            HEALTH    ANSWERS IN  ASKED  WHY
+calculator      degraded  -           -      -
+  calculator-0  healthy   0.3 ms      -      -
+  calculator-1  degraded  -           -      has not answered for 3s
+text            healthy   -           -      -
+";
+    let fake = Fake::start();
+    let ran = fake.run(&["health"]);
+    assert_eq!((ran.code, ran.err.as_str(), ran.out.as_str()), (3, "", expected));
+    let ran = fake.run(&["health", "text"]);
+    assert_eq!((ran.code, ran.out.lines().next()), (0, Some("healthy")));
+    let ran = fake.run(&["health", "-o", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &answer["state"]), (3, &"HEALTH_STATE_DEGRADED".into()));
+    assert_eq!(answer["plugins"][0]["instances"][1]["message"], "has not answered for 3s");
+}
+
+#[test]
 fn list_has_a_line_for_each_plugin() {
     let expected = "\
 NAME        VERSION  STATE     INSTANCES  SERVICES         WHY
@@ -52,14 +74,17 @@ author:      ada
 labels:      a=1, b=2
 state:       degraded
 why:         1 of 2 instances
+health:      degraded
+ready:       1/2
+scales:      1 to 4, 10 in flight each, 1 warm
 speaks:      plugmesh
 services:    demo.v1.Demo, demo.v1.Other
 requires:    text ^1 (missing)
 manifest:    /plugins/calculator/plugin.yaml
 
-INSTANCE      STATE    READY FOR  STARTED IN  IN FLIGHT  CALLS  FAILED  RESTARTS  PID  ADDRESS                        WHY
-calculator-0  ready    -          4 ms                2   1000       1         0  40   unix:///run/calculator-0.sock  -
-calculator-1  backoff  -          4 ms                2   1000       1         1  41   unix:///run/calculator-1.sock  exit status 1
+INSTANCE      STATE    HEALTH     ANSWERS IN  READY FOR  STARTED IN  IN FLIGHT  CALLS  FAILED  RESTARTS  PID  ADDRESS                        WHY
+calculator-0  ready    healthy    0.3 ms      -          4 ms                2   1000       1         0  40   unix:///run/calculator-0.sock  -
+calculator-1  backoff  unhealthy  -           -          4 ms                2   1000       1         1  41   unix:///run/calculator-1.sock  exit status 1
 ";
     Fake::start().run(&["get", "calculator"]).printed(expected);
 }
@@ -226,11 +251,15 @@ fn explain_names_the_candidates() {
     let fake = Fake::start();
     let expected = "\
 One instance can take the call.
-plugin calculator, policy least_request
+plugin calculator, policy least_request, 100 retries left in the budget, at most 50 in flight and 2 waiting for that
 
-INSTANCE      STATE      IN FLIGHT  PICKED  WHY
-calculator-0  ready      1          yes     least in flight
-calculator-1  unhealthy  1          no      says NOT_SERVING
+INSTANCE      STATE      BREAKER  WEIGHT  IN FLIGHT  LATENCY  PICKED  WHY
+calculator-0  ready      closed   1       1          1.25 ms  yes     least in flight
+calculator-1  unhealthy  open     1       1          -        no      says NOT_SERVING
+
+SETTING            VALUE  SET BY
+retry.max_retries  3      default
+hedging.delay      p95    method
 ";
     fake.run(&["explain", "demo.v1.Demo/Add", "--plugin", "calculator"]).printed(expected);
     fake.run(&["explain", "demo.v1.Demo"]).printed(expected);

@@ -187,6 +187,10 @@ pub(crate) fn calculator() -> Plugin {
         restarts: ordinal,
         ready_time: None,
         start_duration: Some(prost_types::Duration { seconds: 0, nanos: 4_000_000 }),
+        health: if ordinal == 0 { HealthState::Healthy } else { HealthState::Unhealthy }.into(),
+        health_response_duration: (ordinal == 0)
+            .then_some(prost_types::Duration { seconds: 0, nanos: 300_000 }),
+        health_check_time: None,
     };
     Plugin {
         name: "calculator".into(),
@@ -201,6 +205,10 @@ pub(crate) fn calculator() -> Plugin {
         instances: vec![instance(0), instance(1)],
         manifest: "/plugins/calculator/plugin.yaml".into(),
         requires: vec![Requirement { plugin: "text".into(), version_range: "^1".into(), satisfied: false }],
+        health: HealthState::Degraded.into(),
+        wanted_instances: 2,
+        ready_instances: 1,
+        scale: Some(ScaleRange { min: 1, max: 4, target_in_flight: 10, warm: 1 }),
     }
 }
 
@@ -210,6 +218,7 @@ pub(crate) fn text() -> Plugin {
         name: "text".into(),
         version: "0.1.0".into(),
         state: PluginState::Ready.into(),
+        health: HealthState::Healthy.into(),
         ..Plugin::default()
     }
 }
@@ -242,6 +251,40 @@ impl AdminService for Admin {
             pid: 7,
             plugins: 2,
             ready_plugins: 1,
+        }))
+    }
+
+    async fn get_health(
+        &self,
+        request: Request<GetHealthRequest>,
+    ) -> Result<Response<GetHealthResponse>, Status> {
+        let instance = |ordinal: u32, state: HealthState| InstanceHealth {
+            name: format!("calculator-{ordinal}"),
+            state: state.into(),
+            message: if ordinal == 0 { "" } else { "has not answered for 3s" }.into(),
+            response_duration: (ordinal == 0).then_some(prost_types::Duration { seconds: 0, nanos: 300_000 }),
+            check_time: None,
+        };
+        let calculator = PluginHealth {
+            name: "calculator".into(),
+            state: HealthState::Degraded.into(),
+            message: "is not whole: calculator-1 has not answered for 3s".into(),
+            instances: vec![instance(0, HealthState::Healthy), instance(1, HealthState::Degraded)],
+        };
+        let text =
+            PluginHealth { name: "text".into(), state: HealthState::Healthy.into(), ..Default::default() };
+        Ok(Response::new(match &*request.get_ref().name {
+            "" => GetHealthResponse {
+                state: HealthState::Degraded.into(),
+                message: "calculator-1 has not answered for 3s".into(),
+                plugins: vec![calculator, text],
+            },
+            "text" => GetHealthResponse {
+                state: HealthState::Healthy.into(),
+                message: String::new(),
+                plugins: vec![text],
+            },
+            name => return Err(Status::not_found(format!("no plugin {name:?}"))),
         }))
     }
 
@@ -363,6 +406,15 @@ impl AdminService for Admin {
             in_flight: 1,
             eligible,
             reason: reason.into(),
+            weight: 1,
+            latency: Some(prost_types::Duration { seconds: 0, nanos: 1_250_000 }).filter(|_| eligible),
+            breaker: if eligible { BreakerState::Closed } else { BreakerState::Open }.into(),
+            ..Candidate::default()
+        };
+        let setting = |key: &str, value: &str, set_by: &str| Setting {
+            key: key.into(),
+            value: value.into(),
+            set_by: set_by.into(),
         };
         Ok(Response::new(ExplainResponse {
             plugin: "calculator".into(),
@@ -372,6 +424,15 @@ impl AdminService for Admin {
                 candidate("calculator-0", true, "least in flight"),
                 candidate("calculator-1", false, "says NOT_SERVING"),
             ],
+            settings: vec![
+                setting("retry.max_retries", "3", "default"),
+                setting("hedging.delay", "p95", "method"),
+            ],
+            method: "demo.v1.Demo/Add".into(),
+            retry_budget: 100.0,
+            queued: 2,
+            in_flight_limit: 50,
+            ..ExplainResponse::default()
         }))
     }
 

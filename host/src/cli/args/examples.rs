@@ -23,6 +23,14 @@ Examples:
   plugmesh status
   plugmesh status --host https://mesh.example:7443 --ca ca.pem --cert me.pem --key me.key";
 
+pub(super) const HEALTH: &str = "\
+Examples:
+  plugmesh health
+  plugmesh health calculator
+  plugmesh health -o json | jq -r .message
+
+The exit code is 0 when all is well, 3 when it is degraded, 4 when it is unhealthy or not known.";
+
 pub(super) const LIST: &str = "\
 Examples:
   plugmesh list
@@ -118,6 +126,14 @@ Examples:
   plugmesh doctor
   plugmesh doctor examples
   plugmesh doctor plugins/calculator/plugin.yaml -o json
+
+Nothing is built or started. Exit code 1 when something is wrong.";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  plugmesh config check examples
+  plugmesh config check --config plugmesh.yaml --plugin calculator --all
+  plugmesh config check examples -o json
 
 Nothing is built or started. Exit code 1 when something is wrong.";
 

@@ -9,6 +9,7 @@ use plugmesh::admin::v1::{
     PluginState, WatchPluginsRequest,
 };
 
+use super::health::{answers_in, health_cell, health_state, health_tone};
 use crate::cli::args::{NameArgs, WatchArgs};
 use crate::cli::connect::Host;
 use crate::cli::error::CliError;
@@ -61,8 +62,6 @@ pub(crate) fn overview(plugins: &[Plugin]) -> Table {
     }
     let mut shown = table(&columns);
     for plugin in plugins {
-        let ready =
-            plugin.instances.iter().filter(|instance| instance.state() == InstanceState::Ready).count();
         let services = match plugin.services.as_slice() {
             [] => String::new(),
             [one] => one.clone(),
@@ -72,7 +71,7 @@ pub(crate) fn overview(plugins: &[Plugin]) -> Table {
             cell(&plugin.name),
             cell(&plugin.version),
             state_cell(plugin.state()),
-            cell(format!("{ready}/{}", plugin.instances.len())),
+            cell(of_wanted(plugin)),
             cell(services),
         ];
         if explained {
@@ -88,6 +87,11 @@ pub(crate) fn state_cell(state: PluginState) -> Cell {
     toned(plugin_tone(state), plugin_state(state))
 }
 
+/// How many instances take calls, of those that should.
+fn of_wanted(plugin: &Plugin) -> String {
+    format!("{}/{}", plugin.ready_instances, plugin.wanted_instances)
+}
+
 fn plugin_state(state: PluginState) -> String {
     human::state(state.as_str_name(), "PLUGIN_STATE_")
 }
@@ -98,8 +102,8 @@ fn plugin_tone(state: PluginState) -> Tone {
         PluginState::Building | PluginState::Starting | PluginState::Degraded | PluginState::Draining => {
             Tone::Notice
         }
-        PluginState::Unavailable | PluginState::Failed => Tone::Bad,
-        PluginState::Disabled | PluginState::Skipped => Tone::Faint,
+        PluginState::Unavailable | PluginState::Failed | PluginState::CrashLoop => Tone::Bad,
+        PluginState::Idle | PluginState::Disabled | PluginState::Skipped => Tone::Faint,
         PluginState::Unspecified => Tone::Plain,
     }
 }
@@ -108,8 +112,8 @@ pub(super) fn instance_state(state: InstanceState) -> Cell {
     let tone = match state {
         InstanceState::Ready => Tone::Good,
         InstanceState::Starting | InstanceState::Draining | InstanceState::Backoff => Tone::Notice,
-        InstanceState::Unhealthy => Tone::Bad,
-        InstanceState::Stopped => Tone::Faint,
+        InstanceState::Unhealthy | InstanceState::CrashLoop => Tone::Bad,
+        InstanceState::Warm | InstanceState::Stopped => Tone::Faint,
         InstanceState::Unspecified => Tone::Plain,
     };
     toned(tone, human::state(state.as_str_name(), "INSTANCE_STATE_"))
@@ -138,6 +142,10 @@ pub(super) async fn get(host: &Host, args: &NameArgs, terminal: &mut Terminal) -
         2 => "plugmesh".to_owned(),
         other => other.to_string(),
     };
+    let scale = plugin.scale.map(|scale| {
+        let warm = if scale.warm == 0 { String::new() } else { format!(", {} warm", scale.warm) };
+        format!("{} to {}, {} in flight each{warm}", scale.min, scale.max, scale.target_in_flight)
+    });
     let known = [
         ("name", Tone::Plain, plugin.name.clone()),
         ("version", Tone::Plain, plugin.version.clone()),
@@ -146,6 +154,9 @@ pub(super) async fn get(host: &Host, args: &NameArgs, terminal: &mut Terminal) -
         ("labels", Tone::Plain, labels.join(", ")),
         ("state", plugin_tone(plugin.state()), plugin_state(plugin.state())),
         ("why", Tone::Plain, plugin.message.clone()),
+        ("health", health_tone(plugin.health()), health_state(plugin.health())),
+        ("ready", Tone::Plain, of_wanted(&plugin)),
+        ("scales", Tone::Plain, scale.unwrap_or_default()),
         ("speaks", Tone::Plain, tier),
         ("services", Tone::Plain, plugin.services.join(", ")),
         ("requires", Tone::Plain, requires.join(", ")),
@@ -164,6 +175,8 @@ fn instances(all: &[Instance]) -> Table {
     let mut columns = vec![
         "INSTANCE",
         "STATE",
+        "HEALTH",
+        "ANSWERS IN",
         "READY FOR",
         "STARTED IN",
         "IN FLIGHT",
@@ -185,6 +198,8 @@ fn instances(all: &[Instance]) -> Table {
         let mut row = vec![
             cell(&instance.name),
             instance_state(instance.state()),
+            health_cell(instance.health()),
+            cell(answers_in(instance.health_response_duration)),
             cell(human::age(instance.ready_time, now)),
             cell(started.unwrap_or_default()),
             number(instance.in_flight),
@@ -248,10 +263,9 @@ fn change_line(kind: ChangeKind, plugin: &Plugin, paint: Paint) -> String {
             (plugin_tone(plugin.state()), plugin_state(plugin.state()))
         }
     };
-    let ready = plugin.instances.iter().filter(|instance| instance.state() == InstanceState::Ready).count();
     let instances = match kind {
         ChangeKind::Removed => String::new(),
-        _ => format!("{ready}/{}", plugin.instances.len()),
+        _ => of_wanted(plugin),
     };
     // Pad before colouring: colour codes have a length too.
     let state = paint.tone(tone, format_args!("{:<12}", state));

@@ -67,10 +67,12 @@ impl<'a> Progress<'a> {
             }
             PluginState::Skipped => Some((Tone::Faint, "-", format!("skipped: {why}"))),
             PluginState::Disabled => Some((Tone::Faint, "-", "disabled".to_owned())),
+            PluginState::Idle => Some((Tone::Faint, "-", "idle".to_owned())),
             PluginState::Failed => Some((Tone::Bad, "✗", format!("failed: {why}"))),
             PluginState::Building
             | PluginState::Starting
             | PluginState::Unavailable
+            | PluginState::CrashLoop
             | PluginState::Draining
             | PluginState::Unspecified => None,
         };
@@ -120,7 +122,7 @@ fn state(plugin: &Plugin) -> PluginState {
     match plugin.state() {
         PluginState::Degraded if plugin.instances.iter().any(starts) => PluginState::Starting,
         // Whether that counts as failed is decided when every instance has been tried.
-        PluginState::Unavailable => PluginState::Starting,
+        PluginState::Unavailable | PluginState::CrashLoop => PluginState::Starting,
         state => state,
     }
 }

@@ -78,6 +78,34 @@ fn the_defaults_in_the_docs_are_those_of_the_code() {
 }
 
 #[test]
+fn the_defaults_of_supervision_in_the_docs_are_those_of_the_code() {
+    let docs = std::fs::read_to_string(DOCS).unwrap();
+    let default = |key: &str| {
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
+        row.split('|').nth(2).unwrap().trim().trim_matches('`').to_owned()
+    };
+    let duration = |key: &str| humantime::parse_duration(&default(key)).unwrap();
+    let (check, restart, scale) = (HealthCheck::default(), Restart::default(), Scale::default());
+    assert_eq!(default("health_check.enabled"), check.enabled.to_string());
+    assert_eq!(duration("health_check.interval"), check.interval);
+    assert_eq!(duration("health_check.timeout"), check.timeout);
+    assert_eq!(default("health_check.failure_limit"), check.failure_limit.to_string());
+    assert_eq!(default("health_check.success_limit"), check.success_limit.to_string());
+    assert_eq!(duration("health_check.kill_after"), check.kill_after);
+    assert_eq!(duration("restart.initial_interval"), restart.initial_interval);
+    assert_eq!(duration("restart.max_interval"), restart.max_interval);
+    assert_eq!(default("restart.max_restarts"), restart.max_restarts.to_string());
+    assert_eq!(duration("restart.period"), restart.period);
+    assert_eq!(duration("restart.healthy_after"), restart.healthy_after);
+    assert_eq!(default("instances.min"), scale.min.to_string());
+    assert_eq!(default("instances.target_in_flight"), scale.target_in_flight.to_string());
+    assert_eq!(duration("instances.scale_up_after"), scale.scale_up_after);
+    assert_eq!(duration("instances.scale_down_after"), scale.scale_down_after);
+    assert_eq!(duration("instances.idle_timeout"), scale.idle_timeout);
+    assert_eq!(default("instances.warm"), scale.warm.to_string());
+}
+
+#[test]
 fn the_table_of_the_policy_is_the_code() {
     let docs = std::fs::read_to_string(DOCS).unwrap();
     for Setting { key, value, .. } in Policies::default().plugin_settings() {

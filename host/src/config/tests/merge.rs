@@ -100,3 +100,39 @@ plugins:
         ]
     );
 }
+
+#[test]
+fn supervision_merges_key_by_key_and_the_number_of_instances_as_a_whole() {
+    let file = "health_check: {timeout: 3s, failure_limit: 7}\nrestart: {max_restarts: 9}\n\
+                plugins: {calc: {instances: {min: 0, max: 4, warm: 1}, health_check: {timeout: 4s}}}";
+    let host = host(file).unwrap();
+    let options = &host.plugins.entries[&"calc".parse().unwrap()].options;
+    let text = format!("{CALC}health_check: {{timeout: 1s, success_limit: 5}}\nrestart: {{period: 2m}}\n");
+    let plugin = PluginConfig::from_manifest(manifest(&text).unwrap(), options, &host);
+    let check = plugin.health_check;
+    assert_eq!((check.timeout.as_secs(), check.failure_limit, check.success_limit), (4, 7, 5));
+    assert_eq!((plugin.restart.max_restarts, plugin.restart.period.as_secs()), (9, 120));
+    let Source::Process(process) = &plugin.source else { panic!("not a process") };
+    assert_eq!(process.instances.get(), 1, "one at first, although none need stay");
+    let scale = plugin.scale.unwrap();
+    assert_eq!((scale.min, scale.max, scale.warm), (0, 4, 1));
+    assert_eq!(overridden("{instances: 3}").scale, None);
+}
+
+#[test]
+fn bounds_of_instances_that_make_no_sense_are_faults() {
+    let fault = |instances: &str| {
+        manifest(&format!("name: calc\ncommand: ./calc\ninstances: {instances}")).unwrap_err().to_string()
+    };
+    for (instances, expected) in [
+        ("{min: 3, max: 2}", "instances: min is 3, and max only 2"),
+        ("{max: 64, warm: 1}", "instances: max and warm together are more than 64"),
+        ("{min: 1, idle_timeout: 1m}", "idle_timeout has no effect unless min is 0"),
+        ("{mim: 1}", "unknown key \"mim\" (did you mean min?)"),
+        ("{max: 0}", "0 is out of range: 1 to 64"),
+    ] {
+        let found = fault(instances);
+        assert!(found.contains(expected), "{instances}: {found}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+}

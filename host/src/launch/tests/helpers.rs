@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 
-use rustix::process::getpid;
+use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use super::*;
 
@@ -181,4 +181,27 @@ fn listener() {
         os::descriptors::adopt_pipe(std::env::var("PLUGMESH_LIFELINE_FD").unwrap().parse().unwrap());
     let _ = rustix::io::read(lifeline.unwrap(), &mut [0_u8; 1]);
     drop(held);
+}
+
+/// Moves itself into a group, and runs a process there that takes more than the group may have, then one that is killed
+/// by somebody.
+#[test]
+#[ignore = "a helper of other tests"]
+fn oom_host() {
+    if is_wanted("oom_host") {
+        let group = oom::group_of(std::os::unix::process::parent_id()).unwrap();
+        std::fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let launcher = launcher();
+        runtime().block_on(async {
+            let greedy = "x=x; while :; do x=$x$x; done";
+            let process = launcher.spawn(shell(greedy).0).await.unwrap();
+            say(&format!("greedy {}", process.wait().await));
+            let (spec, mut lines) = shell("echo ready; sleep 1000");
+            let process = launcher.spawn(spec).await.unwrap();
+            line(&mut lines).await;
+            let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            say(&format!("killed {}", process.wait().await));
+        });
+    }
 }

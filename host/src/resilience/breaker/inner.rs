@@ -14,8 +14,8 @@ pub(super) struct Inner {
     pub(super) streak: VecDeque<Moment>,
     /// Probes that succeeded in a row, while half-open.
     pub(super) successes: u32,
-    /// The probe that is out. Numbers are never used twice.
-    pub(super) probe: Option<u64>,
+    /// The probe that is out.
+    pub(super) probe: Option<Outstanding>,
     /// The number of the next probe.
     pub(super) next_generation: u64,
     /// Openings since the last healthy stretch.
@@ -26,6 +26,15 @@ pub(super) struct Inner {
     pub(super) closed_at: Moment,
     /// Numbers between zero and one.
     random: fn() -> f64,
+}
+
+/// A probe that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Outstanding {
+    /// Never used twice.
+    pub(super) generation: u64,
+    /// Whether its call has been answered and goes on.
+    pub(super) is_answered: bool,
 }
 
 impl Inner {
@@ -76,20 +85,24 @@ impl Inner {
             return None;
         }
         let first = matches!(gate.state(), State::Open { .. });
-        // A probe that hangs is no success, so it breaks the row.
-        if first || self.probe.is_some() {
-            self.successes = 0;
+        match self.probe {
+            // It has gone well for the whole lease.
+            Some(Outstanding { is_answered: true, .. }) => self.successes = self.successes.saturating_add(1),
+            // One that hangs breaks the row.
+            Some(Outstanding { is_answered: false, .. }) => self.successes = 0,
+            None if first => self.successes = 0,
+            None => {}
         }
         let generation = self.next_generation;
         self.next_generation += 1;
-        self.probe = Some(generation);
+        self.probe = Some(Outstanding { generation, is_answered: false });
         gate.half_open(now + BreakerSettings::PROBE_LEASE);
         Some((generation, first))
     }
 
     /// Takes a probe back, so that the next caller may have one at once. Whether it still counted.
     pub(super) fn end_probe(&mut self, generation: u64, gate: &Gate) -> bool {
-        let counts = self.probe == Some(generation);
+        let counts = self.is_out(generation);
         if counts {
             self.probe = None;
             gate.half_open(Moment::default());
@@ -97,14 +110,32 @@ impl Inner {
         counts
     }
 
+    /// Notes that the call of a probe was answered and goes on. Whether enough went well before it.
+    pub(super) fn probe_answered(&mut self, generation: u64, settings: &BreakerSettings) -> bool {
+        if !self.is_out(generation) {
+            return false;
+        }
+        self.probe = Some(Outstanding { generation, is_answered: true });
+        self.is_proven(settings)
+    }
+
     /// Counts a probe that went well. Whether there are now enough.
     pub(super) fn probe_succeeded(&mut self, settings: &BreakerSettings) -> bool {
         self.successes = self.successes.saturating_add(1);
-        self.successes >= settings.success_threshold
+        self.is_proven(settings)
+    }
+
+    fn is_out(&self, generation: u64) -> bool {
+        self.probe.is_some_and(|probe| probe.generation == generation)
+    }
+
+    fn is_proven(&self, settings: &BreakerSettings) -> bool {
+        self.successes >= settings.success_threshold.max(1)
     }
 
     pub(super) fn close(&mut self, now: Moment, gate: &Gate) {
         self.streak.clear();
+        self.probe = None;
         self.closed_at = now;
         gate.close();
     }

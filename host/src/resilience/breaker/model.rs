@@ -24,10 +24,15 @@ const IN_FLIGHT: usize = 2;
 /// The longest way back: the lease of a probe that hangs, then a pause at its longest.
 const BOUND: u64 = BreakerSettings::PROBE_LEASE.as_secs() + SETTINGS.open_max.as_secs() + 1;
 
+/// The same when all calls are streams without an end, each of which proves itself for a lease.
+const STREAMS_BOUND: u64 = BOUND + SETTINGS.success_threshold as u64 * BreakerSettings::PROBE_LEASE.as_secs();
+
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A call begins; the number chooses among the endpoints that the picker allows.
     Start(usize),
+    /// A call is answered and goes on.
+    Answer(usize),
     /// A call ends.
     End(usize, Verdict),
     /// A call is dropped without a verdict.
@@ -99,6 +104,7 @@ impl World {
             let verdicts = [Verdict::Success, Verdict::Failure, Verdict::Overload];
             events.extend(verdicts.map(|verdict| Event::End(call, verdict)));
             events.push(Event::Drop(call));
+            events.extend(self.calls[call].probe.is_some().then_some(Event::Answer(call)));
         }
         events
     }
@@ -117,6 +123,12 @@ impl World {
                 let others = self.calls.iter().filter(leased).count();
                 assert!(probe.is_none() || others == 0, "two probes at once");
                 self.calls.push(Call { endpoint, probe, began: self.now });
+            }
+            Event::Answer(call) => {
+                let Call { endpoint, probe: Some(probe), .. } = &self.calls[call] else { return };
+                let (endpoint, before) = (*endpoint, self.breakers[*endpoint].state());
+                let said = probe.answered(self.now);
+                self.check(endpoint, before, true, said);
             }
             Event::End(call, verdict) => {
                 let Call { endpoint, probe, .. } = self.calls.remove(call);
@@ -162,13 +174,21 @@ impl World {
         }
     }
 
-    /// From now on all new calls succeed. Those under way hang for ever.
-    fn recovers(&mut self) -> bool {
-        for _ in 0..=BOUND {
+    /// From now on all new calls succeed, or are answered and never end. Those under way hang for ever.
+    fn recovers(&mut self, are_streams: bool) -> bool {
+        for _ in 0..=if are_streams { STREAMS_BOUND } else { BOUND } {
             // One for each probe that may be needed, and one more that is picked as usual.
             for n in 0..=self.breakers.len() * SETTINGS.success_threshold as usize {
                 let (endpoint, probe) = self.pick(n % self.choices());
-                let said = self.breakers[endpoint].record(Verdict::Success, probe, self.now);
+                let said = match probe {
+                    Some(probe) if are_streams => {
+                        let said = probe.answered(self.now);
+                        self.calls.push(Call { endpoint, probe: Some(probe), began: self.now });
+                        said
+                    }
+                    None if are_streams => None,
+                    probe => self.breakers[endpoint].record(Verdict::Success, probe, self.now),
+                };
                 assert!(matches!(said, None | Some(Transition::Closed)), "a success opened it: {said:?}");
             }
             if self.breakers.iter().all(|breaker| breaker.is_closed()) {
@@ -195,8 +215,11 @@ impl World {
             totals.for_each(|counts| (counts.total, counts.marked).hash(&mut hasher));
         }
         for call in &self.calls {
-            let is_current = |probe: &Probe| probe.breaker.inner().probe == Some(probe.generation);
-            (call.endpoint, call.probe.as_ref().map(is_current), age(call.began, 10)).hash(&mut hasher);
+            let current = |probe: &Probe| {
+                let out = probe.breaker.inner().probe;
+                out.filter(|out| out.generation == probe.generation).map(|out| out.is_answered)
+            };
+            (call.endpoint, call.probe.as_ref().map(current), age(call.began, 10)).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -209,7 +232,7 @@ impl Breaker {
             settings: self.settings,
             gate: self.gate.fork(),
             has_streak: AtomicBool::new(self.has_streak.load(Relaxed)),
-            window: self.window.fork(),
+            window: Padded(self.window.0.fork()),
             inner: Mutex::new(inner),
         })
     }
@@ -223,7 +246,8 @@ fn explore(endpoints: usize, limit: usize) -> (usize, usize) {
     let mut depth = 0;
     while let Some((world, path)) = todo.pop_front() {
         depth = path.len();
-        assert!(world.fork().recovers(), "not closed {BOUND} s after {path:?}");
+        assert!(world.fork().recovers(false), "not closed {BOUND} s after {path:?}");
+        assert!(world.fork().recovers(true), "not closed {STREAMS_BOUND} s after {path:?}, with streams");
         for event in world.events() {
             let mut next = world.fork();
             next.step(event);

@@ -202,6 +202,39 @@ fn a_probe_that_hangs_is_superseded_and_then_ignored() {
 }
 
 #[test]
+fn streams_without_an_end_prove_it_too() {
+    let breaker = breaker(BreakerSettings::default());
+    let mut now = open(&breaker, at(0.0));
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let probe = breaker.try_probe(now).unwrap();
+        assert_eq!(probe.answered(now), None);
+        assert!(breaker.try_probe(now).is_none());
+        streams.push(probe);
+        now = now + BreakerSettings::PROBE_LEASE;
+    }
+    let third = breaker.try_probe(now).unwrap();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(third.answered(now), Some(Transition::Closed));
+    assert!(breaker.is_closed());
+    // How they end at last is told to nobody.
+    for probe in streams.into_iter().chain([third]) {
+        assert_eq!(breaker.record(Verdict::Failure, Some(probe), now), None);
+    }
+    assert_eq!(breaker.counts(now), Counts::default());
+}
+
+#[test]
+fn a_stream_that_fails_within_the_lease_opens_it_again() {
+    let breaker = breaker(BreakerSettings::default());
+    let now = open(&breaker, at(0.0));
+    let probe = breaker.try_probe(now).unwrap();
+    assert_eq!(probe.answered(now), None);
+    let said = breaker.record(Verdict::Failure, Some(probe), now + SECOND);
+    assert!(matches!(said, Some(Transition::Reopened { .. })));
+}
+
+#[test]
 fn calls_without_a_probe_change_nothing_unless_closed() {
     let breaker = breaker(BreakerSettings::default());
     let now = open(&breaker, at(0.0));
@@ -254,6 +287,13 @@ fn jitter_makes_it_longer_and_never_longer_than_the_maximum() {
         until = breaker.next_probe_at().unwrap();
     }
     assert_eq!(pauses, [1_500, 3_000, 6_000, 12_000, 24_000, 48_000, 60_000]);
+}
+
+#[test]
+fn breakers_that_open_together_do_not_probe_together() {
+    let ends: std::collections::HashSet<_> =
+        (0..20).map(|_| open(&Breaker::new(BreakerSettings::default()), at(0.0))).collect();
+    assert!(ends.len() > 1 && ends.iter().all(|end| (at(1.0)..=at(1.6)).contains(end)), "{ends:?}");
 }
 
 #[test]
@@ -322,10 +362,10 @@ proptest! {
                 Event::Wait(pause) => millis += pause,
                 Event::Probe(verdict) => {
                     let probe = breaker.try_probe(now);
-                    if let (Some(probe), Some(verdict)) = (probe, verdict) {
-                        if breaker.record(verdict, Some(probe), now) == Some(Transition::Closed) {
-                            history.clear();
-                        }
+                    if let (Some(probe), Some(verdict)) = (probe, verdict)
+                        && breaker.record(verdict, Some(probe), now) == Some(Transition::Closed)
+                    {
+                        history.clear();
                     }
                 }
                 Event::Call(verdict) => {

@@ -70,6 +70,19 @@ fn keys_are_spread_evenly() {
 }
 
 #[test]
+fn a_key_that_all_ask_for_spills_over() {
+    let ring = ring(&equal(4));
+    let mut load = [0u64; 4];
+    for in_flight in 0..80 {
+        let has_room =
+            |member: &usize| load[*member] < ring.capacity(*member, in_flight, HashRing::DEFAULT_FACTOR);
+        load[ring.walk(HashRing::hash(b"popular")).find(has_room).unwrap()] += 1;
+    }
+    // Never above 1.25 times the mean, however popular.
+    assert!(load.iter().all(|load| *load <= 25), "{load:?}");
+}
+
+#[test]
 fn a_thousand_members_are_all_there() {
     let members = equal(1_000);
     let ring = ring(&members);
@@ -115,7 +128,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn only_the_keys_of_a_removed_member_move(mut members in members(), which in any::<prop::sample::Index>()) {
+    fn only_the_keys_of_a_removed_member_move(
+        mut members in members(), which in any::<prop::sample::Index>(),
+    ) {
         prop_assume!(members.iter().filter(|member| member.1 > 0).count() > 1);
         let all = members.clone();
         let removed = members.remove(which.index(members.len()));
@@ -138,7 +153,8 @@ proptest! {
     fn weights_are_honoured(weights in proptest::collection::vec(0u32..12, 2..8)) {
         let total: u32 = weights.iter().sum();
         prop_assume!(total > 0);
-        let members: Vec<_> = weights.iter().enumerate().map(|(n, weight)| (format!("m{n}"), *weight)).collect();
+        let named = |(n, weight): (usize, &u32)| (format!("m{n}"), *weight);
+        let members: Vec<_> = weights.iter().enumerate().map(named).collect();
         let owners = owners(&members);
         for (name, weight) in &members {
             let share = f64::from(*weight) / f64::from(total);
@@ -169,7 +185,9 @@ proptest! {
     }
 
     #[test]
-    fn with_bounded_load_there_is_always_room(members in members(), keys in 1usize..300, factor in 1.0..3.0) {
+    fn with_bounded_load_there_is_always_room(
+        members in members(), keys in 1usize..300, factor in 1.0..3.0,
+    ) {
         prop_assume!(members.iter().any(|member| member.1 > 0));
         let ring = ring(&members);
         let mut load = vec![0u64; members.len()];

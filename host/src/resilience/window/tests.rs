@@ -110,7 +110,8 @@ proptest! {
             let within = |event: &&(u64, bool)| now / 1_000 - event.0 / 1_000 < 10;
             let counted = window.totals(at(now));
             prop_assert_eq!(counted.total as usize, list.iter().filter(within).count());
-            prop_assert_eq!(counted.marked as usize, list.iter().filter(within).filter(|event| event.1).count());
+            let marked = list.iter().filter(within).filter(|event| event.1).count();
+            prop_assert_eq!(counted.marked as usize, marked);
         }
     }
 }

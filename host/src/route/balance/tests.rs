@@ -26,7 +26,7 @@ fn counts(
 ) -> Vec<usize> {
     let (balancer, rules) = (balancer(policy), rules(change));
     let mut counts = vec![0; endpoints.len()];
-    let snapshot = Snapshot::new(endpoints, &rules);
+    let snapshot = Snapshot::new(endpoints, &rules, &Snapshot::default());
     for _ in 0..PICKS {
         let picked = balancer.choose(&snapshot.choice, &ask(now)).unwrap();
         counts[picked.name().ordinal() as usize] += 1;
@@ -105,7 +105,7 @@ fn the_same_key_goes_to_the_same_endpoint_until_it_is_crowded() {
     });
     let rules = rules(|said| said.balance.policy = Some(Balance::ConsistentHash));
     let endpoints = ready(4);
-    let snapshot = Snapshot::new(endpoints.clone(), &rules);
+    let snapshot = Snapshot::new(endpoints.clone(), &rules, &Snapshot::default());
     let pick = |key: &str, in_flight| {
         let ask = Ask { hash: Some(HashRing::hash(key.as_bytes())), in_flight, ..ask(Moment::default()) };
         by_hash.choose(&snapshot.choice, &ask).unwrap().name().ordinal()
@@ -133,7 +133,11 @@ fn what_was_tried_or_is_full_is_passed_over() {
     ] {
         let endpoints = ready(3);
         endpoints[1].begin();
-        let snapshot = Snapshot::new(endpoints.clone(), &rules(|said| said.balance.policy = Some(policy)));
+        let snapshot = Snapshot::new(
+            endpoints.clone(),
+            &rules(|said| said.balance.policy = Some(policy)),
+            &Snapshot::default(),
+        );
         let balancer = balancer(policy);
         let ask = Ask { tried: &endpoints[..1], limit: 1, hash: Some(7), ..ask(Moment::default()) };
         for _ in 0..100 {
@@ -162,7 +166,7 @@ fn a_new_endpoint_takes_its_growing_share() {
 fn one_endpoint_is_picked_and_none_is_none() {
     for policy in [Balance::RoundRobin, Balance::LeastRequest, Balance::ConsistentHash] {
         let pick = |count| {
-            let snapshot = Snapshot::new(ready(count), &rules(|_| {}));
+            let snapshot = Snapshot::new(ready(count), &rules(|_| {}), &Snapshot::default());
             balancer(policy).choose(&snapshot.choice, &ask(Moment::default())).is_some()
         };
         assert!(!pick(0) && pick(1), "{policy}");

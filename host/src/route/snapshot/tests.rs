@@ -41,7 +41,9 @@ fn a_lower_tier_is_used_only_when_the_upper_has_nobody() {
         said.balance.members = Some(vec![instance(2, 1, 1), instance(3, 1, 1), instance(4, 1, 2)])
     });
     let all = ready(5);
-    let picked = |all: &[Arc<Endpoint>]| names(Snapshot::new(all.to_vec(), &rules).choice.endpoints());
+    let picked = |all: &[Arc<Endpoint>]| {
+        names(Snapshot::new(all.to_vec(), &rules, &Snapshot::default()).choice.endpoints())
+    };
     assert_eq!(picked(&all), [0, 1]);
     ruin(&all[0]);
     assert_eq!(picked(&all), [1]);
@@ -49,7 +51,7 @@ fn a_lower_tier_is_used_only_when_the_upper_has_nobody() {
     assert_eq!(picked(&all), [2, 3]);
     ruin(&all[2]);
     ruin(&all[3]);
-    let snapshot = Snapshot::new(all.clone(), &rules);
+    let snapshot = Snapshot::new(all.clone(), &rules, &Snapshot::default());
     assert_eq!(names(snapshot.choice.endpoints()), [4]);
     assert_eq!(names(&snapshot.resting), [0, 2, 3], "all that come before are probed");
     assert!(snapshot.next_probe > Moment::default() && snapshot.next_probe < Moment::MAX);
@@ -59,9 +61,13 @@ fn a_lower_tier_is_used_only_when_the_upper_has_nobody() {
 fn the_last_endpoint_is_not_ejected_into_nothing() {
     let all = ready(3);
     all.iter().for_each(ruin);
-    let open = Snapshot::new(all.clone(), &rules(|_| {}));
+    let open = Snapshot::new(all.clone(), &rules(|_| {}), &Snapshot::default());
     assert_eq!((names(open.choice.endpoints()), open.mode), (vec![0, 1, 2], Mode::FailOpen));
-    let closed = Snapshot::new(all, &rules(|said| said.circuit_breaker.panic = Some(Panic::Closed)));
+    let closed = Snapshot::new(
+        all,
+        &rules(|said| said.circuit_breaker.panic = Some(Panic::Closed)),
+        &Snapshot::default(),
+    );
     assert_eq!((names(closed.choice.endpoints()), closed.mode), (vec![], Mode::FailClosed));
     assert_eq!(names(&closed.resting), [0, 1, 2]);
 }
@@ -72,9 +78,9 @@ fn a_panic_threshold_counts_the_share_of_those_that_are_trusted() {
     let rules = rules(|said| said.circuit_breaker.panic_threshold = Some(0.5));
     ruin(&all[0]);
     ruin(&all[1]);
-    assert_eq!(names(Snapshot::new(all.clone(), &rules).choice.endpoints()), [2, 3]);
+    assert_eq!(names(Snapshot::new(all.clone(), &rules, &Snapshot::default()).choice.endpoints()), [2, 3]);
     ruin(&all[2]);
-    let snapshot = Snapshot::new(all, &rules);
+    let snapshot = Snapshot::new(all, &rules, &Snapshot::default());
     assert_eq!((names(snapshot.choice.endpoints()), snapshot.mode), (vec![0, 1, 2, 3], Mode::FailOpen));
 }
 
@@ -97,8 +103,9 @@ fn the_nearest_come_first_when_asked_for() {
     let mut all = vec![elsewhere];
     all.extend(here);
     all.extend(ready(1));
-    let picked =
-        |all: &[Arc<Endpoint>], rules: &Rules| names(Snapshot::new(all.to_vec(), rules).choice.endpoints());
+    let picked = |all: &[Arc<Endpoint>], rules: &Rules| {
+        names(Snapshot::new(all.to_vec(), rules, &Snapshot::default()).choice.endpoints())
+    };
     let prefer = rules(|said| said.balance.locality = Some(Locality::Prefer));
     assert_eq!(picked(&all, &rules(|_| {})), [0, 1, 2, 3]);
     assert_eq!(picked(&all, &prefer), [0]);
@@ -117,7 +124,11 @@ fn versions_and_names_give_weights_and_the_first_that_fits_counts() {
     let rules = rules(|said| said.balance.members = Some(vec![instance(2, 0, 0), canary]));
     let weights: Vec<_> = all.iter().map(|endpoint| rules.standing(endpoint).weight).collect();
     assert_eq!(weights, [1, 5, 0]);
-    assert_eq!(names(Snapshot::new(all, &rules).choice.endpoints()), [0, 1], "weight 0 takes nothing");
+    assert_eq!(
+        names(Snapshot::new(all, &rules, &Snapshot::default()).choice.endpoints()),
+        [0, 1],
+        "weight 0 takes nothing"
+    );
 }
 
 #[test]
@@ -128,7 +139,7 @@ fn a_new_endpoint_comes_up_slowly() {
     newcomer.store_availability(Availability::Ready, late);
     let all = [all, vec![newcomer.clone()]].concat();
     let rules = rules(|said| said.balance.slow_start = Some(Some(Duration::from_secs(10))));
-    let snapshot = Snapshot::new(all.clone(), &rules);
+    let snapshot = Snapshot::new(all.clone(), &rules, &Snapshot::default());
     let ramp = |endpoint: &Endpoint, after| snapshot.choice.ramp(endpoint, late + Duration::from_secs(after));
     assert_eq!((ramp(&newcomer, 0), ramp(&newcomer, 5), ramp(&newcomer, 10)), (Some(0.1), Some(0.5), None));
     assert_eq!(ramp(&all[0], 0), None);

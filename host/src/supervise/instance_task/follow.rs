@@ -1,5 +1,6 @@
 //! An instance that is up, until it ends or is to be stopped.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use plugmesh::admin::v1::InstanceState;
@@ -11,6 +12,8 @@ use crate::instance::{Health, HealthWatch};
 use crate::launch::{Exit, Process};
 use crate::route::{Availability, Endpoint};
 use crate::supervise::failure::with_lines;
+use crate::supervise::liveness::{Checked, Thought};
+use crate::supervise::scale::{Place, Role};
 
 /// How long to wait for word of a process's death after its connection was lost.
 pub(super) const EXIT_AFTER_LOSS: Duration = Duration::from_millis(200);
@@ -33,10 +36,14 @@ struct Losses {
     quick: u32,
 }
 
+/// A health check under way. Boxed, since there is hardly ever one.
+type Checking = Pin<Box<dyn Future<Output = Checked> + Send>>;
+
 impl Runner {
     /// Follows an instance that is up until it ends or is to be stopped.
     pub(super) async fn follow(&mut self, mut running: Running) -> (End, Duration) {
         let mut losses = Losses { since: running.since, quick: 0 };
+        let mut checking: Option<Checking> = None;
         let end = loop {
             let mut stopping = self.stopping.clone();
             tokio::select! {
@@ -48,21 +55,33 @@ impl Runner {
                         break end;
                     }
                 }
-                health = running.up.health.next() => {
-                    let availability = match health {
-                        Ok(Health::Serving) => Availability::Ready,
-                        Ok(Health::NotServing) => Availability::Unhealthy("its health is NOT_SERVING".into()),
-                        // The watch broke while the connection holds: the last word stands.
-                        Err(_) => continue,
-                    };
-                    self.turn(&running.endpoint, availability);
+                // When the watch breaks while the connection holds, the last word stands.
+                word = running.up.health.next() => if let Ok(word) = word {
+                    running.word = word;
+                    running.liveness.heard();
+                    self.turn(&mut running);
+                },
+                checked = outcome(&mut checking) => {
+                    checking = None;
+                    if let Some(end) = self.judge(&mut running, checked) {
+                        break end;
+                    }
+                }
+                () = role_changed(&mut self.place) => self.turn(&mut running),
+                () = running.liveness.due(), if checking.is_none() => {
+                    checking = Some(Box::pin(running.liveness.clone().check()));
                 }
             }
         };
+        drop(checking);
         let ready_for = running.since.elapsed();
         let grace = match end {
             End::Stopped(grace) => grace,
-            End::Died(_) => Duration::ZERO,
+            End::Died(_) => {
+                // Another one steps in before anything else is done.
+                self.set_up(false);
+                Duration::ZERO
+            }
         };
         Box::pin(self.wind_up(running, matches!(end, End::Stopped(_)), grace)).await;
         (end, ready_for)
@@ -92,16 +111,69 @@ impl Runner {
         None
     }
 
-    fn turn(&self, endpoint: &Endpoint, availability: Availability) {
-        if endpoint.availability() == availability {
+    /// Takes note of a health check. Gives the end of a child that has been hung for too long.
+    fn judge(&self, running: &mut Running, Checked { thought, word }: Checked) -> Option<End> {
+        if let Some(word) = word {
+            running.word = word;
+        }
+        self.turn(running);
+        if thought == Thought::Hung && !std::mem::replace(&mut running.cut, true) {
+            // Whoever waits for it may do better elsewhere. It gets new connections, should it come back.
+            running.pool.abort();
+        }
+        running.cut &= thought == Thought::Hung;
+        let process = running.process.as_ref().filter(|_| running.liveness.is_overdue())?;
+        let silent = humantime::format_duration(Duration::from_secs(running.liveness.silent_for().as_secs()));
+        let mut why = format!("it did not answer for {silent}, so it was killed");
+        let _ = with_lines(&mut why, &process.last_lines());
+        process.kill();
+        Some(End::Died(why))
+    }
+
+    fn has_other(&self, this: &Endpoint) -> bool {
+        let is_ready = |other: &Endpoint| other.availability() == Availability::Ready;
+        self.route.endpoints().iter().any(|other| other.id() != this.id() && is_ready(other))
+    }
+
+    /// Lets an instance be picked, or not, by what it says and whether it answers.
+    fn turn(&self, running: &mut Running) {
+        let endpoint = &running.endpoint;
+        let availability = match (running.liveness.thought(), running.word) {
+            (Thought::Hung, _) => Availability::Unhealthy(hung(running.process.as_ref()).into()),
+            // Better than nothing as long as there is nothing better.
+            (Thought::Suspect, _) if self.has_other(endpoint) => {
+                Availability::Unhealthy("it missed a health check".into())
+            }
+            (_, Health::NotServing) => Availability::Unhealthy("its health is NOT_SERVING".into()),
+            (_, Health::Serving) => Availability::Ready,
+        };
+        let before = endpoint.availability();
+        // Whoever drains it has the last word.
+        if before == Availability::Draining {
             return;
         }
-        let (state, message) = match &availability {
-            Availability::Ready => (InstanceState::Ready, String::new()),
-            other => (InstanceState::Unhealthy, other.to_string()),
+        // This may change its role, and another's with it.
+        self.set_up(availability == Availability::Ready);
+        let (availability, state, message) = match (availability, self.role()) {
+            (Availability::Ready, Role::Serving) => {
+                (Availability::Ready, InstanceState::Ready, String::new())
+            }
+            (Availability::Ready, Role::Warm) => (Availability::Starting, InstanceState::Warm, String::new()),
+            (other, _) => {
+                let message = other.to_string();
+                (other, InstanceState::Unhealthy, message)
+            }
         };
-        tracing::info!(plugin = %self.name.plugin(), instance = %self.name, "{availability}");
-        self.route.set_availability(endpoint, availability);
+        if before == availability {
+            return;
+        }
+        let shown = if state == InstanceState::Warm { "warm".to_owned() } else { availability.to_string() };
+        tracing::info!(plugin = %self.name.plugin(), instance = %self.name, "{shown}");
+        let is_ready = availability == Availability::Ready;
+        self.route.set_availability(&running.endpoint, availability);
+        if is_ready {
+            self.announce(&running.endpoint, &mut running.unannounced);
+        }
         self.change(|status| {
             status.state = state;
             status.message = message;
@@ -114,6 +186,27 @@ impl Losses {
         self.quick = if self.since.elapsed() < QUICK { self.quick + 1 } else { 0 };
         self.since = Instant::now();
         self.quick >= MAX_LOSSES
+    }
+}
+
+async fn outcome(checking: &mut Option<Checking>) -> Checked {
+    match checking {
+        Some(checking) => checking.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn role_changed(place: &mut Option<Place>) {
+    match place {
+        Some(place) => place.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn hung(process: Option<&Process>) -> &'static str {
+    match process.is_some_and(Process::is_stopped) {
+        true => "it does not answer its health check: its process is stopped, by SIGSTOP or a debugger",
+        false => "it does not answer its health check",
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugmesh::admin::v1::{InstanceKind, InstanceState};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 
 use super::Origin;
 use super::follow::End;
@@ -14,9 +15,10 @@ use crate::config::PluginConfig;
 use crate::name::InstanceName;
 use crate::route::Route;
 use crate::supervise::Mesh;
-use crate::supervise::backoff::Backoff;
+use crate::supervise::backoff::{Backoff, Retry};
 use crate::supervise::board::{Incarnation, InstanceStatus};
 use crate::supervise::failure::{StartError, StartFailure};
+use crate::supervise::scale::{Place, Role};
 
 /// What an instance lives from.
 pub(super) struct Runner {
@@ -28,13 +30,17 @@ pub(super) struct Runner {
     pub(super) stopping: watch::Receiver<Option<Duration>>,
     pub(super) published: Arc<AtomicBool>,
     pub(super) starts: Arc<Semaphore>,
+    /// Ends a pause at once.
+    pub(super) again: Arc<Notify>,
     pub(super) restarts: u32,
+    /// `None`: it always takes calls.
+    pub(super) place: Option<Place>,
 }
 
 impl Runner {
     pub(super) async fn run(&mut self, first: oneshot::Sender<Result<(), StartFailure>>) {
         let mut first = Some(first);
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.config.restart);
         loop {
             // What comes of the first start is told by whoever waits for it.
             let mut is_told = false;
@@ -50,21 +56,27 @@ impl Runner {
                 }
                 Err(failure) if matches!(failure.error(), StartError::Stopped) => break,
                 Err(failure) => {
+                    self.route.is_not_waking();
                     let why = failure.to_string();
                     is_told = first.take().is_some_and(|first| first.send(Err(failure)).is_ok());
                     (why, Duration::ZERO)
                 }
             };
-            let pause = backoff.next(ready_for);
+            self.set_up(false);
+            let Retry { pause, crash_loop } = backoff.next(Instant::now(), ready_for);
+            let state = if crash_loop { InstanceState::CrashLoop } else { InstanceState::Backoff };
             if !is_told {
+                let what = if crash_loop { "is in a crash loop and " } else { "" };
                 let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
-                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "starts again in {pause}: {why}");
+                tracing::warn!(plugin = %self.name.plugin(), instance = %self.name, "{what}starts again in {pause}: {why}");
             }
-            self.report(InstanceState::Backoff, &why, None);
+            self.report(state, &why, None);
             tokio::select! {
-                () = tokio::time::sleep(pause) => self.restarts += 1,
+                () = tokio::time::sleep(pause) => {}
+                () = self.again.notified() => backoff = Backoff::new(self.config.restart),
                 _ = stop_order(&mut self.stopping) => break,
             }
+            self.restarts += 1;
         }
         self.report(InstanceState::Stopped, "", None);
     }
@@ -83,7 +95,24 @@ impl Runner {
     async fn start_in_turn(&self) -> Result<Running, StartFailure> {
         // Never closed.
         let _turn = self.starts.acquire().await;
+        // A process beside those of all plugins; a remote instance costs nobody here.
+        let _turn_of_all = match self.origin {
+            Origin::Process(_) => Some(self.mesh.starts().acquire().await),
+            Origin::Remote(_) => None,
+        };
         self.start().await
+    }
+
+    /// What the instance is for now.
+    pub(super) fn role(&self) -> Role {
+        self.place.as_ref().map_or(Role::Serving, Place::role)
+    }
+
+    /// Says whether the instance could take calls.
+    pub(super) fn set_up(&self, up: bool) {
+        if let Some(place) = &self.place {
+            place.set_up(up);
+        }
     }
 
     pub(super) fn report(&self, state: InstanceState, message: &str, incarnation: Option<Incarnation>) {

@@ -11,25 +11,39 @@ use super::Origin;
 use super::follow::{EXIT_AFTER_LOSS, ended};
 use super::runner::Runner;
 use crate::identity::Watched;
+use crate::instance::{Health, Introduction};
 use crate::launch::{InstanceDirectory, Process};
 use crate::name::InstanceId;
 use crate::route::{Availability, Endpoint};
+use crate::supervise::Liveness;
 use crate::supervise::board::Incarnation;
 use crate::supervise::bring_up::{Up, bring_up};
 use crate::supervise::callers;
 use crate::supervise::failure::{StartError, StartFailure};
 use crate::supervise::process::{Launched, launch};
+use crate::supervise::pulse::Listening;
 use crate::supervise::remote::{Remote, reach};
-use crate::supervise::services::{announce, offer};
+use crate::supervise::scale::Role;
+use crate::supervise::services::{Offer, announce, offer};
+use crate::supervise::timeline::Timeline;
 use crate::transport::{Lane, Pool, Spoken};
 
 /// An instance that may be picked.
 pub(super) struct Running {
     pub(super) endpoint: Arc<Endpoint>,
+    /// What it offers, until it takes calls for the first time.
+    pub(super) unannounced: Option<Box<(Introduction, Offer)>>,
     pub(super) pool: Pool,
     pub(super) up: Up,
     pub(super) process: Option<Process>,
     pub(super) since: Instant,
+    pub(super) liveness: Arc<Liveness>,
+    /// The last it said of its health.
+    pub(super) word: Health,
+    /// Whether its connections were cut because it hangs.
+    pub(super) cut: bool,
+    /// `None` when it is not asked.
+    _listening: Option<Listening>,
     _held: Held,
     _registration: callers::Registration,
 }
@@ -42,7 +56,12 @@ enum Held {
 
 impl Runner {
     pub(super) async fn start(&self) -> Result<Running, StartFailure> {
-        let (id, epoch, began) = (InstanceId::random(), self.mesh.next_epoch(), Instant::now());
+        let timeline = Timeline::new();
+        self.start_timed(&timeline).await.map_err(|failure| failure.after(&timeline))
+    }
+
+    async fn start_timed(&self, timeline: &Timeline) -> Result<Running, StartFailure> {
+        let (id, epoch) = (InstanceId::random(), self.mesh.next_epoch());
         let incarnation = |address: String, pid, endpoint| Incarnation {
             id: id.clone(),
             epoch,
@@ -50,12 +69,13 @@ impl Runner {
             pid,
             ready: None,
             endpoint,
+            liveness: None,
         };
         self.report(InstanceState::Starting, "", Some(incarnation(String::new(), None, None)));
         let (dialer, opened, process, held) = match &self.origin {
             Origin::Process(source) => {
                 let Launched { process, dialer, opened, files } =
-                    launch(&self.mesh, &self.config, source, &self.name, &id).await?;
+                    launch(&self.mesh, &self.config, source, &self.name, &id, timeline).await?;
                 (dialer, Some(opened), Some(process), Held::Files { _files: files })
             }
             Origin::Remote(remote) => {
@@ -77,7 +97,7 @@ impl Runner {
         let (registration, token) = self.mesh.callers().register(self.name.clone(), id, process.clone());
         let managed = matches!(self.origin, Origin::Process(_));
         let coming_up = async {
-            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed).await?;
+            let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed, timeline).await?;
             let introduction = std::mem::take(&mut up.introduction);
             let offered = offer(&self.config, &endpoint, &introduction).await?;
             Ok((up, introduction, offered))
@@ -95,24 +115,59 @@ impl Runner {
                 return Err(StartFailure::new(error, last_lines()));
             }
         };
+        if let Some(version) = introduction.version.as_ref().or(self.config.version.as_ref()) {
+            endpoint.set_version(version.clone());
+        }
         self.route.insert(endpoint.clone());
-        self.route.set_availability(&endpoint, Availability::Ready);
-        announce(&self.mesh, &self.config, &self.route, &endpoint, introduction, offered);
-        shown.ready = Some((SystemTime::now(), began.elapsed()));
-        self.report(InstanceState::Ready, "", Some(shown));
+        let check = self.config.health_check;
+        let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);
+        let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
+        shown.liveness = Some(liveness.clone());
+        shown.ready = Some((SystemTime::now(), timeline.elapsed()));
+        let mut unannounced = Some(Box::new((introduction, offered)));
+        // This may change its role, and another's with it.
+        self.set_up(true);
+        let (state, said) = match self.role() {
+            Role::Serving => {
+                self.route.set_availability(&endpoint, Availability::Ready);
+                self.announce(&endpoint, &mut unannounced);
+                (InstanceState::Ready, "ready")
+            }
+            Role::Warm => (InstanceState::Warm, "warm"),
+        };
+        self.report(state, "", Some(shown));
         tracing::info!(
-            plugin = %self.name.plugin(), instance = %self.name, took_ms = began.elapsed().as_millis() as u64,
-            "ready"
+            plugin = %self.name.plugin(), instance = %self.name, took_ms = timeline.elapsed().as_millis() as u64,
+            "{said}"
         );
         Ok(Running {
             endpoint,
+            unannounced,
             pool,
             up,
             process,
             since: Instant::now(),
+            liveness,
+            word: Health::Serving,
+            cut: false,
+            _listening: listening,
             _held: held,
             _registration: registration,
         })
+    }
+}
+
+impl Runner {
+    /// Routes calls to what an instance offers, the first time that it takes calls.
+    pub(super) fn announce(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        unannounced: &mut Option<Box<(Introduction, Offer)>>,
+    ) {
+        if let Some(unannounced) = unannounced.take() {
+            let (introduction, offer) = *unannounced;
+            announce(&self.mesh, &self.config, &self.route, endpoint, introduction, offer);
+        }
     }
 }
 

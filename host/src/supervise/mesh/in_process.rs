@@ -35,9 +35,11 @@ impl Mesh {
             pid: None,
             ready: Some((SystemTime::now(), Duration::ZERO)),
             endpoint: Some(endpoint),
+            liveness: None,
         };
         let mut status = PluginStatus::new(config, Stage::Running);
         status.services = names;
+        status.wanted = 1;
         status.instances.insert(
             0,
             InstanceStatus {

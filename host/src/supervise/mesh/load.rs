@@ -54,7 +54,7 @@ impl Mesh {
     pub async fn unload(&self, name: &PluginName, grace: Duration) -> Result<(), LoadError> {
         let board = self.board().snapshot();
         let requires = |status: &&Arc<PluginStatus>| {
-            status.stage == Stage::Running
+            matches!(status.stage, Stage::Running | Stage::Idle)
                 && status
                     .config
                     .requires
@@ -112,7 +112,7 @@ impl Mesh {
         let Some(status) = board.get(plugin.name()) else { return Ok(()) };
         let is_down = |required: &&Requirement| {
             let running = |status: &Arc<PluginStatus>| {
-                matches!(status.state(), PluginState::Ready | PluginState::Degraded)
+                matches!(status.state(), PluginState::Ready | PluginState::Degraded | PluginState::Idle)
             };
             !required.optional && !board.get(&required.plugin).is_some_and(running)
         };

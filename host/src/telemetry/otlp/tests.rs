@@ -21,7 +21,7 @@ fn config() -> TelemetryConfig {
 fn histograms_and_sums_are_what_the_conventions_say() {
     let mut metrics = Metrics::new(SystemTime::now() - Duration::from_secs(60));
     let latency = LatencyHistogram::new();
-    [15, 1500, 1600].map(|micros| latency.record(Duration::from_micros(micros)));
+    [15, 1500, 1600].iter().for_each(|micros| latency.record(Duration::from_micros(*micros)));
     let labels: Labels = vec![("rpc.method", Cow::Borrowed("a.B/C"))];
     metrics.add(&CLIENT_DURATION, labels.clone(), latency.snapshot().into());
     metrics.count(&RESTARTS, &labels, 4);

@@ -9,6 +9,8 @@ fn plugin(name: &str, state: PluginState, message: &str, address: &str) -> Plugi
         name: name.into(),
         version: "1.2.0".into(),
         state: state.into(),
+        wanted_instances: 1,
+        ready_instances: 1,
         message: message.into(),
         services: vec![format!("{name}.v1.{name}Service")],
         instances: vec![Instance {

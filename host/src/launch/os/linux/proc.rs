@@ -102,6 +102,13 @@ pub(crate) fn children(parent: Pid) -> Vec<Held> {
     all().filter(|pid| parent_of(*pid) == Some(parent)).filter_map(Held::open).collect()
 }
 
+/// Whether a process stands still, by a signal or a debugger.
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    let Ok(stat) = read(pid, "stat", MAX_STAT) else { return false };
+    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+    matches!(state, Some(b'T' | b't'))
+}
+
 fn carries(pid: Pid, entries: &[Vec<u8>]) -> bool {
     let Ok(environment) = read(pid, "environ", MAX_ENVIRONMENT) else { return false };
     environment.split(|byte| *byte == 0).any(|entry| entries.iter().any(|wanted| wanted == entry))

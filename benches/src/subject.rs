@@ -1,0 +1,45 @@
+//! The `main` of every subject.
+
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+
+use crate::args::{Args, Parsed};
+use crate::{BoxError, process};
+
+/// Does what this process is there for: `act` in one of the roles that the benchmark gives to its processes, else the
+/// benchmark itself. Errors go to standard error, with their causes.
+pub fn main<R: DeserializeOwned>(
+    subject: &str,
+    act: impl FnOnce(R) -> Result<(), BoxError>,
+    benchmark: impl FnOnce(Args) -> Result<ExitCode, BoxError>,
+) -> ExitCode {
+    let result = match process::enter::<R>() {
+        Ok(Some(role)) => act(role).map(|()| ExitCode::SUCCESS),
+        Ok(None) => measure(subject, benchmark),
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{subject}: {}", chain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(
+    subject: &str,
+    benchmark: impl FnOnce(Args) -> Result<ExitCode, BoxError>,
+) -> Result<ExitCode, BoxError> {
+    match Args::parse(subject, std::env::args().skip(1))? {
+        Parsed::Run(args) => benchmark(args),
+        Parsed::Say(text) => {
+            println!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
