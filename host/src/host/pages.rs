@@ -6,6 +6,7 @@ use plugmesh::admin::v1::PluginState;
 
 use super::Shared;
 use crate::gateway::Pages;
+use crate::supervise::PluginStatus;
 use crate::telemetry::{Source, TEXT_TYPE};
 
 /// Metrics of a host, and whether it serves.
@@ -26,7 +27,7 @@ impl Pages for HostPages {
             return Err("the host is shutting down".to_owned());
         }
         let board = self.shared.mesh.board().snapshot();
-        let state = |status: &crate::supervise::PluginStatus| status.state();
+        let state = PluginStatus::state;
         let wanted = || board.values().filter(|status| !is_left_out(state(status)));
         let say = |which: fn(PluginState) -> bool| {
             let named = wanted().filter(|status| which(state(status))).map(|status| {
@@ -40,7 +41,7 @@ impl Pages for HostPages {
         if !starting.is_empty() {
             return Err(starting);
         }
-        let serves = |state| matches!(state, PluginState::Ready | PluginState::Degraded);
+        let serves = |state| matches!(state, PluginState::Ready | PluginState::Degraded | PluginState::Idle);
         if wanted().next().is_some() && !wanted().any(|status| serves(state(status))) {
             return Err(say(|_| true));
         }

@@ -11,7 +11,7 @@ use opentelemetry::metrics::MeterProvider;
 
 use super::Source;
 use super::catalogue::{Meta, all};
-use super::metrics::{Kind, Labels, Metrics, Value};
+use super::metrics::{Histogram, Kind, Labels, Metrics, Value};
 
 /// How long one reading serves: every instrument of one collection asks for it.
 const FRESH: Duration = Duration::from_millis(100);
@@ -20,7 +20,14 @@ const FRESH: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 struct Reading {
     source: Weak<Source>,
-    last: Arc<Mutex<Option<(Instant, Arc<Metrics>)>>>,
+    last: Arc<Mutex<Option<Read>>>,
+}
+
+/// What was read, and when.
+#[derive(Debug)]
+struct Read {
+    at: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl Reading {
@@ -28,11 +35,11 @@ impl Reading {
     fn get(&self) -> Option<Arc<Metrics>> {
         let source = self.source.upgrade()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, metrics)) = last.as_ref().filter(|(read, _)| read.elapsed() < FRESH) {
-            return Some(metrics.clone());
+        if let Some(last) = last.as_ref().filter(|last| last.at.elapsed() < FRESH) {
+            return Some(last.metrics.clone());
         }
         let metrics = Arc::new(source.read());
-        *last = Some((Instant::now(), metrics.clone()));
+        *last = Some(Read { at: Instant::now(), metrics: metrics.clone() });
         Some(metrics)
     }
 
@@ -42,6 +49,16 @@ impl Reading {
         {
             family.series().for_each(|(labels, value)| see(labels, value));
         }
+    }
+}
+
+impl Reading {
+    fn each_histogram(&self, name: &str, mut see: impl FnMut(&Labels, &Histogram)) {
+        self.each(name, |labels, value| {
+            if let Value::Histogram(histogram) = value {
+                see(labels, histogram);
+            }
+        });
     }
 }
 
@@ -107,20 +124,13 @@ fn gauge(meter: &Meter, meta: &Meta, reading: Reading) {
 
 fn histogram(meter: &Meter, meta: &Meta, reading: &Reading) {
     let name = meta.name;
-    let each = |reading: &Reading, mut see: Box<dyn FnMut(&Labels, &super::Histogram) + '_>| {
-        reading.each(name, |labels, value| {
-            if let Value::Histogram(histogram) = value {
-                see(labels, histogram);
-            }
-        });
-    };
     let (counts, sums, buckets) = (reading.clone(), reading.clone(), reading.clone());
     meter
         .u64_observable_counter(format!("{name}.count"))
         .with_unit("{call}")
         .with_description(meta.description)
         .with_callback(move |observer| {
-            each(&counts, Box::new(|labels, one| observer.observe(one.count(), &attributes(labels))));
+            counts.each_histogram(name, |labels, one| observer.observe(one.count(), &attributes(labels)));
         })
         .build();
     meter
@@ -128,10 +138,9 @@ fn histogram(meter: &Meter, meta: &Meta, reading: &Reading) {
         .with_unit(meta.unit)
         .with_description(meta.description)
         .with_callback(move |observer| {
-            each(
-                &sums,
-                Box::new(|labels, one| observer.observe(one.sum().as_secs_f64(), &attributes(labels))),
-            );
+            sums.each_histogram(name, |labels, one| {
+                observer.observe(one.sum().as_secs_f64(), &attributes(labels));
+            });
         })
         .build();
     meter
@@ -139,17 +148,14 @@ fn histogram(meter: &Meter, meta: &Meta, reading: &Reading) {
         .with_unit("{call}")
         .with_description(meta.description)
         .with_callback(move |observer| {
-            each(
-                &buckets,
-                Box::new(|labels, one| {
-                    let bounds = one.bounds().iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-                    for (bound, count) in bounds.zip(one.cumulative()) {
-                        let mut attributes = attributes(labels);
-                        attributes.push(KeyValue::new("le", bound));
-                        observer.observe(*count, &attributes);
-                    }
-                }),
-            );
+            buckets.each_histogram(name, |labels, one| {
+                let bounds = one.bounds().iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+                for (bound, count) in bounds.zip(one.cumulative()) {
+                    let mut attributes = attributes(labels);
+                    attributes.push(KeyValue::new("le", bound));
+                    observer.observe(*count, &attributes);
+                }
+            });
         })
         .build();
 }

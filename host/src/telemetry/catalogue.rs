@@ -34,10 +34,15 @@ catalogue! {
     FAILURES = "plugmesh.instance.failures", "{attempt}", Counter, "Attempts that failed for a reason of the instance or its connection.";
     LATENCY = "plugmesh.instance.latency", "s", Gauge, "Latency that balancing assumes: the peak-EWMA.";
     INSTANCE_STATE = "plugmesh.instance.state", "1", Gauge, "1 for the state that an instance is in, 0 for the others.";
+    INSTANCE_HEALTH = "plugmesh.instance.health", "1", Gauge, "1 for how well an instance is, 0 for the others.";
+    HEALTH_TIME = "plugmesh.instance.health.response_time", "s", Gauge, "How long the last answer to a health check took.";
     RESTARTS = "plugmesh.instance.restarts", "{restart}", Counter, "Times that an instance was started again.";
     BREAKER_STATE = "plugmesh.breaker.state", "1", Gauge, "0 closed, 1 half-open, 2 open.";
     EJECTIONS = "plugmesh.breaker.ejections", "{ejection}", Counter, "Times that the breaker of an instance opened after it was closed.";
     PLUGIN_STATE = "plugmesh.plugin.state", "1", Gauge, "1 for the state that a plugin is in, 0 for the others.";
+    PLUGIN_HEALTH = "plugmesh.plugin.health", "1", Gauge, "1 for how well a plugin is, 0 for the others.";
+    WANTED = "plugmesh.plugin.instances.wanted", "{instance}", Gauge, "Instances that should take calls now.";
+    READY = "plugmesh.plugin.instances.ready", "{instance}", Gauge, "Instances that take calls now.";
     RETRIES = "plugmesh.calls.retries", "{attempt}", Counter, "Attempts after one that failed.";
     HEDGES = "plugmesh.calls.hedges", "{attempt}", Counter, "Attempts beside one that had not answered.";
     OVER_BUDGET = "plugmesh.calls.over_budget", "{attempt}", Counter, "Attempts that were not made, since the retry budget was used up.";

@@ -1,19 +1,22 @@
 //! Reads everything that is counted.
 
+mod calls;
+mod plugins;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use plugmesh::admin::v1::{InstanceState, PluginState};
 use tonic::Code;
 
 use super::catalogue::*;
-use super::metrics::{Labels, Metrics, Value};
+use super::metrics::{Labels, Metrics};
 use crate::code::{code_name, is_server_error};
 use crate::gateway::ServerCalls;
-use crate::resilience::breaker::State;
-use crate::route::{Endpoint, Method, Route, Router, stats::Event};
-use crate::supervise::{Board, InstanceStatus, PluginStatus};
+use crate::route::{Method, Route, Router};
+use crate::supervise::Board;
+use calls::{read_method, read_route};
+use plugins::read_plugin;
 
 /// Stands for every method that nobody has described: what callers make up must not make series.
 const OTHER: &str = "_OTHER";
@@ -23,6 +26,8 @@ const PLUGIN: &str = "plugmesh.plugin";
 const INSTANCE: &str = "plugmesh.instance";
 const STATE: &str = "state";
 
+type Routes = Vec<(Arc<Route>, Vec<Arc<Method>>)>;
+
 /// Where the numbers are. Clones read the same ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -31,7 +36,7 @@ pub(crate) struct Source {
     router: Router,
     gateway: Arc<ServerCalls>,
     /// Those of a router that forgets them soon.
-    last_routes: Option<Arc<Vec<(Arc<Route>, Vec<Arc<Method>>)>>>,
+    last_routes: Option<Arc<Routes>>,
 }
 
 impl Source {
@@ -84,111 +89,4 @@ fn rpc(method: Cow<'static, str>, code: Code, is_error: bool) -> Labels {
         labels.push(("error.type", code));
     }
     labels
-}
-
-fn read_method(metrics: &mut Metrics, method: &Method) {
-    let name = match method.info() {
-        Some(info) => text(format!("{}/{}", method.service(), info.name)),
-        None => Cow::Borrowed(OTHER),
-    };
-    let plugin = text(method.route().plugin().as_str());
-    let stats = method.stats();
-    let mut called = false;
-    for (code, latency) in stats.by_code() {
-        called = true;
-        let mut labels = rpc(name.clone(), code, code != Code::Ok);
-        labels.push((PLUGIN, plugin.clone()));
-        metrics.add(&CLIENT_DURATION, labels, latency.snapshot().into());
-    }
-    if !called {
-        return;
-    }
-    let labels = vec![(PLUGIN, plugin), (METHOD, name)];
-    for (event, meta) in [
-        (Event::Hedge, HEDGES),
-        (Event::OverBudget, OVER_BUDGET),
-        (Event::RateLimited, RATE_LIMITED),
-        (Event::Shed, SHED),
-        (Event::Fallback, FALLBACKS),
-        (Event::CacheHit, CACHE_HITS),
-        (Event::CacheMiss, CACHE_MISSES),
-    ] {
-        metrics.count(&meta, &labels, stats.events(event));
-    }
-    for (event, kind) in [(Event::Retry, "retry"), (Event::TransparentRetry, "transparent")] {
-        let mut labels = labels.clone();
-        labels.push(("kind", Cow::Borrowed(kind)));
-        metrics.count(&RETRIES, &labels, stats.events(event));
-    }
-}
-
-fn read_route(metrics: &mut Metrics, route: &Route) {
-    let plugin = text(route.plugin().as_str());
-    let labels = vec![(PLUGIN, plugin.clone())];
-    let gauges = route.gauges();
-    metrics.level(&BUDGET, &labels, gauges.budget);
-    metrics.count(&WAITING, &labels, gauges.waiting);
-    if let Some((queued, limit)) = gauges.limit {
-        metrics.count(&QUEUED, &labels, queued);
-        metrics.count(&LIMIT, &labels, limit);
-    }
-    for (endpoint, latency) in gauges.endpoints {
-        read_endpoint(metrics, &plugin, &endpoint, latency);
-    }
-}
-
-fn read_endpoint(
-    metrics: &mut Metrics,
-    plugin: &Cow<'static, str>,
-    endpoint: &Endpoint,
-    latency: Option<Duration>,
-) {
-    let labels = vec![(PLUGIN, plugin.clone()), (INSTANCE, text(endpoint.name().as_str()))];
-    metrics.count(&IN_FLIGHT, &labels, endpoint.in_flight());
-    metrics.count(&ATTEMPTS, &labels, endpoint.calls());
-    metrics.count(&FAILURES, &labels, endpoint.failures());
-    metrics.count(&EJECTIONS, &labels, endpoint.ejections());
-    if let Some(latency) = latency {
-        metrics.level(&LATENCY, &labels, latency.as_secs_f64());
-    }
-    if let Some(state) = endpoint.breaker() {
-        let state = match state {
-            State::Closed => 0,
-            State::HalfOpen => 1,
-            State::Open { until: _ } => 2,
-        };
-        metrics.count(&BREAKER_STATE, &labels, state);
-    }
-}
-
-fn read_plugin(metrics: &mut Metrics, status: &PluginStatus) {
-    let plugin = text(status.config.name.as_str());
-    let states = enumerate(PluginState::try_from, |state| state.as_str_name());
-    for (one, name) in states {
-        let labels = vec![(PLUGIN, plugin.clone()), (STATE, lower(name, "PLUGIN_STATE_"))];
-        metrics.count(&PLUGIN_STATE, &labels, u64::from(one == status.state()));
-    }
-    status.instances.values().for_each(|instance| read_instance(metrics, &plugin, instance));
-}
-
-fn read_instance(metrics: &mut Metrics, plugin: &Cow<'static, str>, instance: &InstanceStatus) {
-    let labels = vec![(PLUGIN, plugin.clone()), (INSTANCE, text(instance.name.as_str()))];
-    metrics.add(&RESTARTS, labels.clone(), Value::Count(instance.restarts.into()));
-    for (one, name) in enumerate(InstanceState::try_from, |state| state.as_str_name()) {
-        let mut labels = labels.clone();
-        labels.push((STATE, lower(name, "INSTANCE_STATE_")));
-        metrics.count(&INSTANCE_STATE, &labels, u64::from(one == instance.state));
-    }
-}
-
-/// The states of the contract with their names, but for the one that says nothing: what it gains is shown, too.
-fn enumerate<S: Copy, E>(
-    state: impl Fn(i32) -> Result<S, E>,
-    name: impl Fn(&S) -> &'static str,
-) -> impl Iterator<Item = (S, &'static str)> {
-    (1..).map_while(move |number| state(number).ok()).map(move |state| (state, name(&state)))
-}
-
-fn lower(name: &str, prefix: &str) -> Cow<'static, str> {
-    Cow::Owned(name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase())
 }
