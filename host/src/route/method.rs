@@ -47,14 +47,21 @@ pub struct Method {
     policy: Policy,
     backoff: Backoff,
     balancer: Balancer,
-    stats: MethodStats,
+    stats: Arc<MethodStats>,
     rates: Option<Arc<RateLimits>>,
     /// Whether the deadline is said for this service or method.
     is_timeout_its_own: bool,
 }
 
 impl Method {
-    pub(super) fn new(route: Arc<Route>, service: Arc<str>, info: Option<MethodInfo>) -> Arc<Self> {
+    /// `before` is the method of the same name on the route that this one replaces: what is counted goes on.
+    pub(super) fn new(
+        route: Arc<Route>,
+        service: Arc<str>,
+        info: Option<MethodInfo>,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let stats = before.map_or_else(|| Arc::new(MethodStats::new()), |before| before.stats.clone());
         let name = info.as_ref().map(|info| info.name.as_str());
         let said = info.as_ref().and_then(|info| info.idempotency);
         let policy = route.policies().of(&service, name, said);
@@ -70,17 +77,7 @@ impl Method {
         let is_timeout_its_own = said >= SetBy::Service;
         let scope = route.policies().scope_of("rate_limit", &service, name);
         let rates = route.rates().of(&service, scope, &policy);
-        Arc::new(Self {
-            rates,
-            route,
-            service,
-            info,
-            policy,
-            backoff,
-            balancer,
-            stats: MethodStats::new(),
-            is_timeout_its_own,
-        })
+        Arc::new(Self { rates, route, service, info, policy, backoff, balancer, stats, is_timeout_its_own })
     }
 
     /// The plugin's route.
@@ -146,7 +143,7 @@ impl Method {
     }
 
     /// What is counted of its calls.
-    pub(crate) fn stats(&self) -> &MethodStats {
+    pub(crate) fn stats(&self) -> &Arc<MethodStats> {
         &self.stats
     }
 
