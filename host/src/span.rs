@@ -17,9 +17,8 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::Code;
+use tracing::Span;
 use tracing::field::Empty;
-use tracing::level_filters::LevelFilter;
-use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::code::{code_name, is_server_error};
@@ -44,9 +43,6 @@ impl CallSpan {
     /// Of a call that comes to the gateway; whether a descriptor names the method.
     #[inline]
     pub(crate) fn server<B>(request: &mut Request<B>, is_known: bool) -> Self {
-        if !may_be_wanted() {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, parent: None, "server", otel.name = shown(path, is_known), otel.kind = "server",
@@ -59,9 +55,6 @@ impl CallSpan {
     /// Of a call into the mesh, which `plugin` serves.
     #[inline]
     pub(crate) fn call<B>(request: &mut Request<B>, is_known: bool, plugin: &str) -> Self {
-        if !may_be_wanted() {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, "call", otel.name = shown(path, is_known), otel.kind = "client",
@@ -75,9 +68,6 @@ impl CallSpan {
     /// Of one attempt of such a call, on an instance.
     #[inline]
     pub(crate) fn attempt<B>(request: &mut Request<B>, is_known: bool, plugin: &str, instance: &str) -> Self {
-        if !may_be_wanted() {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, parent: None, "attempt", otel.name = format!("attempt {}", shown(path, is_known)),
@@ -132,13 +122,6 @@ impl Traced {
             span.record("otel.status_code", "ERROR");
         }
     }
-}
-
-/// Whether any subscriber wants spans of this level: one load. Without it each span that nobody wants is still made, and
-/// dropped, for a few nanoseconds.
-#[inline]
-fn may_be_wanted() -> bool {
-    Level::TRACE <= LevelFilter::current()
 }
 
 /// The name of a method. What nobody has described has one name, since names of spans are counted by collectors.

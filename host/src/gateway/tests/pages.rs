@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -191,10 +190,7 @@ async fn what_is_not_http_gets_no_http() {
         assert!(head.starts_with("http/1.1 400 ") && body.is_empty(), "{head}");
     }
     let client = running.client().await;
-    assert_eq!(
-        call(&client, say().body(()).unwrap(), Bytes::from(message(1))).await.status().code(),
-        tonic::Code::Ok
-    );
+    assert_eq!(call(&client, say().body(()).unwrap(), message(1)).await.status().code(), tonic::Code::Ok);
 }
 
 async fn wait_for(done: impl Fn() -> bool) {
