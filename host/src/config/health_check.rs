@@ -13,7 +13,7 @@ pub struct HealthCheck {
     pub enabled: bool,
     /// How long an instance may leave calls unanswered before it is asked. One without calls is asked less often.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// How long an answer may take. While one is awaited for half a second, calls go elsewhere if they can.
     pub timeout: Duration,
     /// Checks in a row without an answer after which it counts as hung.
     pub failure_limit: u32,
@@ -40,15 +40,18 @@ pub struct HealthCheckOptions {
     pub kill_after: Option<Duration>,
 }
 
+/// Slow to condemn: a server all of whose threads are busy with long calls, as Python's may be, answers no health check
+/// either. It is hung after 15 s and killed after 30 s, when Kubernetes kills what does not answer its probes; calls go
+/// elsewhere long before.
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
             enabled: true,
             interval: Duration::from_millis(500),
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(5),
             failure_limit: 3,
             success_limit: 2,
-            kill_after: Duration::from_secs(10),
+            kill_after: Duration::from_secs(15),
         }
     }
 }

@@ -30,7 +30,11 @@ pub struct Liveness {
     config: HealthCheck,
     state: Mutex<State>,
     due: Notify,
+    doubted: Notify,
 }
+
+/// A sound instance answers a check much sooner; one that does not yet gets no calls meanwhile, if there are others.
+const DOUBT: Duration = Duration::from_millis(500);
 
 struct State {
     pace: Pace,
@@ -59,7 +63,14 @@ impl Liveness {
     pub(super) fn new(endpoint: Arc<Endpoint>, pool: Pool, config: HealthCheck) -> Arc<Self> {
         let pace = Pace::new(config.interval, Instant::now(), fastrand::f64());
         let state = State { pace, verdict: Verdict::new(config), last: None };
-        Arc::new(Self { endpoint, pool, config, state: Mutex::new(state), due: Notify::new() })
+        Arc::new(Self {
+            endpoint,
+            pool,
+            config,
+            state: Mutex::new(state),
+            due: Notify::new(),
+            doubted: Notify::new(),
+        })
     }
 
     /// The last answer to a check; `None` before the first.
@@ -105,12 +116,36 @@ impl Liveness {
         }
     }
 
+    /// Waits until a check takes suspiciously long.
+    pub(super) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
     /// Asks once.
     pub(super) async fn check(self: Arc<Self>) -> Checked {
         let before = self.pool.answers_and_waiting().0;
         let began = Instant::now();
+        // A call that is answered meanwhile proves as much.
+        let proven = || self.pool.answers_and_waiting().0 > before;
         let mut asking = std::pin::pin!(check_health(&self.endpoint));
-        let asked = match tokio::time::timeout(self.config.timeout, &mut asking).await {
+        let doubtful = async {
+            tokio::time::sleep(DOUBT.min(self.config.timeout)).await;
+            self.pool.caught_up().await;
+            if !proven() {
+                self.lock().verdict.doubted();
+                self.doubted.notify_one();
+            }
+            std::future::pending().await
+        };
+        let answer = async {
+            tokio::select! {
+                biased;
+                answer = &mut asking => answer,
+                never = doubtful => never,
+            }
+        };
+        let answered = tokio::time::timeout(self.config.timeout, answer).await;
+        let asked = match answered {
             Ok(answer) => Ok(answer),
             // The answer may be here, unread, because this program has no time for it.
             Err(late) => tokio::select! {
@@ -120,8 +155,6 @@ impl Liveness {
             },
         };
         let took = began.elapsed();
-        // A call that was answered meanwhile proves as much.
-        let proven = || self.pool.answers_and_waiting().0 > before;
         let mut state = self.lock();
         match asked {
             Ok(Ok(word)) => {

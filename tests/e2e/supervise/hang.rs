@@ -22,7 +22,7 @@ async fn probes(instances: u32, health_check: &str) -> Daemon {
 
 #[tokio::test]
 async fn a_frozen_instance_leaves_the_rotation_and_comes_back() {
-    let daemon = probes(3, "kill_after: 1h").await;
+    let daemon = probes(3, "timeout: 500ms, kill_after: 1h").await;
     let neighbour = Neighbour::of(&daemon).await;
     let frozen = daemon.instance("probe", 1).await;
     // Each caller meets it sooner or later, waits there, and is let go.
@@ -72,8 +72,28 @@ async fn a_frozen_instance_leaves_the_rotation_and_comes_back() {
 }
 
 #[tokio::test]
+async fn by_default_one_that_does_not_answer_gets_no_calls_and_is_not_condemned() {
+    let daemon = probes(2, "").await;
+    let frozen = daemon.instance("probe", 1).await;
+    let mut waits = daemon.probe();
+    signal(frozen.pid, Signal::STOP);
+    let waiting = tokio::spawn(async move { waits.echo(pinned(echo("", 0), "probe-1")).await });
+    let doubted = |plugin: &plugmesh::admin::v1::Plugin| {
+        plugin.instances[1].message.contains("it has not answered a health check yet")
+    };
+    daemon.wait_for("probe", doubted).await;
+    for _ in 0..50 {
+        assert_eq!(daemon.probe().echo(echo("", 0)).await.unwrap().into_inner().instance, "probe-0");
+    }
+    signal(frozen.pid, Signal::CONT);
+    waiting.await.unwrap().expect("the call that waited there is answered");
+    let plugin = daemon.wait_ready("probe").await;
+    assert_eq!((&plugin.instances[1].instance_id, plugin.instances[1].restarts), (&frozen.instance_id, 0));
+}
+
+#[tokio::test]
 async fn a_frozen_process_is_killed_and_started_again() {
-    let daemon = probes(1, "kill_after: 200ms").await;
+    let daemon = probes(1, "timeout: 500ms, kill_after: 200ms").await;
     let neighbour = Neighbour::of(&daemon).await;
     let frozen = daemon.instance("probe", 0).await;
     let mut probe = daemon.probe();

@@ -67,6 +67,7 @@ impl Runner {
                         break end;
                     }
                 }
+                () = running.liveness.doubted() => self.turn(&mut running),
                 () = role_changed(&mut self.place) => self.turn(&mut running),
                 () = running.liveness.due(), if checking.is_none() => {
                     checking = Some(Box::pin(running.liveness.clone().check()));
@@ -142,7 +143,7 @@ impl Runner {
             (Thought::Hung, _) => Availability::Unhealthy(hung(running.process.as_ref()).into()),
             // Better than nothing as long as there is nothing better.
             (Thought::Suspect, _) if self.has_other(endpoint) => {
-                Availability::Unhealthy("it missed a health check".into())
+                Availability::Unhealthy("it has not answered a health check yet".into())
             }
             (_, Health::NotServing) => Availability::Unhealthy("its health is NOT_SERVING".into()),
             (_, Health::Serving) => Availability::Ready,

@@ -12,7 +12,7 @@ pub(crate) enum Thought {
     /// It answers.
     #[default]
     Sound,
-    /// It missed a check, fewer in a row than the limit: calls had better go elsewhere.
+    /// It takes long to answer a check, or missed some, fewer in a row than the limit: calls had better go elsewhere.
     Suspect,
     /// It missed as many as the limit: nobody should wait for it.
     Hung,
@@ -48,6 +48,13 @@ impl Verdict {
             (self.thought, self.good, self.hung) = (Thought::Sound, 0, None);
         }
         self.thought
+    }
+
+    /// A check waits for an answer longer than a sound instance takes.
+    pub(super) fn doubted(&mut self) {
+        if self.thought == Thought::Sound {
+            self.thought = Thought::Suspect;
+        }
     }
 
     /// A check went without an answer.
@@ -95,6 +102,19 @@ mod tests {
         let thoughts = [0; 4].map(|_| verdict.missed(now));
         assert_eq!(thoughts, [Thought::Suspect, Thought::Suspect, Thought::Hung, Thought::Hung]);
         assert_eq!(verdict.next(), Some(Duration::ZERO), "asked again at once");
+    }
+
+    #[test]
+    fn doubt_is_no_miss() {
+        let (mut verdict, now) = verdict();
+        verdict.doubted();
+        assert_eq!(verdict.thought(), Thought::Suspect);
+        assert_eq!(verdict.answered(), Thought::Sound);
+        (0..2).for_each(|_| _ = verdict.missed(now));
+        verdict.doubted();
+        assert_eq!(verdict.missed(now), Thought::Hung, "the third");
+        verdict.doubted();
+        assert_eq!(verdict.thought(), Thought::Hung);
     }
 
     #[test]
