@@ -152,7 +152,6 @@ impl Host {
     /// Dropping the future shuts down at once.
     pub async fn shutdown(mut self, grace: Duration) {
         let mesh = self.shared.mesh.clone();
-        let metrics = self.metrics.of_last_routes();
         // Ends the streams of those who watch: they would last as long as the host.
         self.shared.shutdown.send_replace(Some(grace));
         if let Some(gateway) = self.gateway.take() {
@@ -166,7 +165,7 @@ impl Host {
             self.control.run(async move { mesh.stop(grace).await }).await;
         }
         if let Some(push) = self.push.take() {
-            push.finish(metrics).await;
+            push.finish().await;
         }
         let mesh = self.shared.mesh.clone();
         if tokio::time::timeout(LAST_TASKS, mesh.finished()).await.is_err() {

@@ -3,11 +3,14 @@
 use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use plugmesh_host::telemetry::Value;
+use plugmesh_tests::probe::probe_service_client::ProbeServiceClient;
 use plugmesh_tests::probe::*;
 use plugmesh_tests::{Collector, Daemon, PluginDir, Scrape, attribute};
 use tonic::Code;
 
-use crate::calls::{echo, seen, with};
+use crate::balance::linked;
+use crate::calls::{echo, pinned, seen, with};
 
 const CLIENT: &str = "rpc_client_call_duration_seconds";
 const SERVER: &str = "rpc_server_call_duration_seconds";
@@ -90,6 +93,56 @@ async fn a_crash_shows_in_restarts_and_a_call_in_flight_while_it_lasts() {
     assert_eq!(scrape.value("plugmesh_instance_in_flight", &instance), Some(0.0));
     let lost = [("rpc_method", "probe.v1.ProbeService/Echo"), ("error_type", "UNAVAILABLE")];
     assert_eq!(scrape.value(&format!("{CLIENT}_count"), &lost), Some(1.0));
+}
+
+#[tokio::test]
+async fn an_instance_that_is_ejected_shows() {
+    let daemon = Daemon::builder().plugin(PluginDir::probe(2)).start().await;
+    let instance = [("plugmesh_instance", "probe-1")];
+    let breaker = async || {
+        let scrape = daemon.metrics().await;
+        let value = |name| scrape.value(name, &instance).unwrap();
+        (value("plugmesh_breaker_state"), value("plugmesh_breaker_ejections_total"))
+    };
+    assert_eq!(breaker().await, (0.0, 0.0));
+    for _ in 0..7 {
+        let failing = EchoRequest { code: Code::Internal as i32, ..Default::default() };
+        daemon.probe().echo(pinned(failing, "probe-1")).await.unwrap_err();
+    }
+    let (state, ejections) = breaker().await;
+    assert!(state > 0.0, "its breaker is closed");
+    assert_eq!(ejections, 1.0);
+    let attempts = daemon.metrics().await.value("plugmesh_instance_failures_total", &instance);
+    assert_eq!(attempts, Some(7.0));
+}
+
+#[tokio::test]
+async fn a_program_has_its_metrics_as_data() {
+    let linked = linked(PluginDir::probe(1), |host| host).await;
+    // Before that nobody knows its methods.
+    linked.host.described().await;
+    let mut probe = linked.host.client(ProbeServiceClient::new);
+    for _ in 0..4 {
+        probe.echo(echo("", 0)).await.unwrap();
+    }
+    let metrics = linked.host.metrics();
+    let labels = [("rpc.method", "probe.v1.ProbeService/Echo"), ("plugmesh.plugin", "probe")];
+    let Some(Value::Histogram(calls)) = metrics.get("rpc.client.call.duration").unwrap().value(&labels)
+    else {
+        panic!("no calls in {metrics}")
+    };
+    assert_eq!((calls.count(), calls.buckets().sum::<u64>()), (4, 4));
+    assert!(metrics.get("rpc.server.call.duration").is_none(), "no call came to the gateway");
+    Scrape::parse(&metrics.to_string());
+    // Counters of methods go on in what replaces a plugin.
+    let name = "probe".parse().unwrap();
+    let (mesh, config) = (linked.host.mesh(), linked.host.board().get(&name).unwrap().config.clone());
+    let plugin = mesh.plugin(&name).unwrap();
+    mesh.run(async move { plugin.replace((*config).clone()).await }).await.unwrap().unwrap();
+    probe.echo(echo("", 0)).await.unwrap();
+    let after = linked.host.metrics();
+    let calls = after.get("rpc.client.call.duration").unwrap().value(&labels);
+    assert!(matches!(calls, Some(Value::Histogram(calls)) if calls.count() == 5), "{after}");
 }
 
 #[tokio::test]

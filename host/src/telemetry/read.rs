@@ -13,7 +13,7 @@ use super::catalogue::*;
 use super::metrics::{Labels, Metrics};
 use crate::code::{code_name, is_server_error};
 use crate::gateway::ServerCalls;
-use crate::route::{Method, Route, Router};
+use crate::route::Router;
 use crate::supervise::Board;
 use calls::{read_method, read_route};
 use plugins::read_plugin;
@@ -26,8 +26,6 @@ const PLUGIN: &str = "plugmesh.plugin";
 const INSTANCE: &str = "plugmesh.instance";
 const STATE: &str = "state";
 
-type Routes = Vec<(Arc<Route>, Vec<Arc<Method>>)>;
-
 /// Where the numbers are. Clones read the same ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -35,27 +33,18 @@ pub(crate) struct Source {
     board: Board,
     router: Router,
     gateway: Arc<ServerCalls>,
-    /// Those of a router that forgets them soon.
-    last_routes: Option<Arc<Routes>>,
 }
 
 impl Source {
     pub(crate) fn new(started: SystemTime, board: Board, router: Router, gateway: Arc<ServerCalls>) -> Self {
-        Self { started, board, router, gateway, last_routes: None }
-    }
-
-    /// The same, which goes on to read the methods and instances that there are now: what is counted while a host shuts
-    /// down is not lost with its plugins.
-    pub(crate) fn of_last_routes(&self) -> Self {
-        Self { last_routes: Some(Arc::new(self.router.routes())), ..self.clone() }
+        Self { started, board, router, gateway }
     }
 
     /// Everything as it is now.
     pub(crate) fn read(&self) -> Metrics {
         let mut metrics = Metrics::new(self.started);
-        let routes = self.last_routes.clone().unwrap_or_else(|| Arc::new(self.router.routes()));
-        for (route, methods) in routes.iter() {
-            read_route(&mut metrics, route);
+        for (route, methods) in self.router.routes() {
+            read_route(&mut metrics, &route);
             methods.iter().for_each(|method| read_method(&mut metrics, method));
         }
         for status in self.board.snapshot().values() {

@@ -17,21 +17,21 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 /// Sends metrics until it is finished or dropped.
 #[derive(Debug)]
 pub(crate) struct Push {
-    finish: oneshot::Sender<Source>,
+    finish: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Push {
     /// Sends what `source` reads, by tasks of `runtime`.
     pub(crate) fn start(collector: Collector, source: Source, runtime: &Handle) -> Self {
-        let (finish, finished) = oneshot::channel::<Source>();
+        let (finish, finished) = oneshot::channel::<()>();
         let task = runtime.spawn(async move {
             let client = collector.connect();
             tokio::select! {
                 () = repeat(&collector, &client, &source) => {}
                 last = finished => {
-                    if let Ok(last) = last {
-                        let sent = client.metrics(request(&last.read(), collector.resource()));
+                    if last.is_ok() {
+                        let sent = client.metrics(request(&source.read(), collector.resource()));
                         if tokio::time::timeout(LAST_EXPORT, sent).await.is_err() {
                             collector.warn(format_args!("the last metrics were not taken within {LAST_EXPORT:?}"));
                         }
@@ -42,10 +42,10 @@ impl Push {
         Self { finish, task }
     }
 
-    /// Sends what `last` reads, for at most two seconds, and returns when no task is left.
-    pub(crate) async fn finish(self, last: Source) {
+    /// Sends everything once more, for at most two seconds, and returns when no task is left.
+    pub(crate) async fn finish(self) {
         let Self { finish, task } = self;
-        if finish.send(last).is_ok() {
+        if finish.send(()).is_ok() {
             let _ = task.await;
         }
     }
