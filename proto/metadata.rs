@@ -17,3 +17,16 @@ pub const TOKEN: &str = "plugmesh-token";
 
 /// Set by the host on calls it forwards: who calls, such as `operator`, `app` or `plugin/NAME/INSTANCE`.
 pub const CALLER: &str = "plugmesh-caller";
+
+/// Set by the host on responses that no instance of the called plugin gave: the plugin that answered in its place, or
+/// [`FALLBACK_ANSWER`].
+pub const FALLBACK: &str = "plugmesh-fallback";
+
+/// Value of [`FALLBACK`] for the fixed answer of the configuration.
+pub const FALLBACK_ANSWER: &str = "answer";
+
+/// Set by the host on responses that it gives a second time: [`CACHE_STALE`]. `age` tells how old they are, in seconds.
+pub const CACHE: &str = "plugmesh-cache";
+
+/// Value of [`CACHE`] for an answer that was kept and is given because the call failed.
+pub const CACHE_STALE: &str = "stale";

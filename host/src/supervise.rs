@@ -12,6 +12,7 @@ mod board;
 mod bring_up;
 mod callers;
 mod failure;
+mod fixed_answer;
 mod health;
 mod instance_task;
 mod liveness;

@@ -11,6 +11,7 @@
 //! - `callbacks`: plugins that call plugins and the host
 //! - `telemetry`: metrics, traces, and who gets them
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
+//! - `fallback`: what callers get when no instance of a plugin is there
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -28,6 +29,7 @@ mod balance;
 mod callbacks;
 mod calls;
 mod embedded;
+mod fallback;
 mod grpcurl;
 mod health;
 mod http2;

@@ -69,6 +69,7 @@ fn method_info(method: &MethodDescriptorProto) -> MethodInfo {
             Some(IdempotencyLevel::IdempotencyUnknown) | None => None,
         },
         streams: method.client_streaming() || method.server_streaming(),
+        answer: None,
     }
 }
 

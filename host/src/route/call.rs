@@ -83,6 +83,16 @@ impl Call {
         self
     }
 
+    /// The same for a call that is known by then to count for another one.
+    pub(super) fn attach(&mut self, record: Record) {
+        if let Some(counted) = &mut self.counted {
+            match &mut counted.record {
+                Some(own) => own.in_place_of(record),
+                None => counted.record = Some(record),
+            }
+        }
+    }
+
     fn is_probe(&self) -> bool {
         self.counted.as_ref().is_some_and(|counted| counted.probe.is_some())
     }
@@ -143,7 +153,7 @@ impl Drop for Call {
 
 /// Body of a response to a call. The call ends with it: at the trailers, at an error, or when it is dropped.
 #[derive(Debug)]
-pub struct CallBody {
+pub(super) struct LiveBody {
     body: ResponseBody,
     call: Call,
     meter: MessageMeter,
@@ -153,7 +163,7 @@ pub struct CallBody {
     ended: bool,
 }
 
-impl CallBody {
+impl LiveBody {
     pub(super) fn new(
         headers: &HeaderMap,
         body: ResponseBody,
@@ -170,6 +180,11 @@ impl CallBody {
         }
         let meter = MessageMeter::new(max_message);
         Self { body, call, meter, deadline, has_status: outcome.is_some(), ended: false }
+    }
+
+    /// See [`Call::attach`].
+    pub(super) fn attach(&mut self, record: Record) {
+        self.call.attach(record);
     }
 
     /// The plugin says that all is well and has not sent all of a message: nothing that a caller could trust.
@@ -193,7 +208,7 @@ impl CallBody {
     }
 }
 
-impl Body for CallBody {
+impl Body for LiveBody {
     type Data = Bytes;
     type Error = Status;
 

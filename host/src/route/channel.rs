@@ -10,10 +10,11 @@ use http_body::Body;
 use plugmesh::metadata;
 use tonic::Status;
 
-use super::call::CallBody;
-use super::errand::{Errand, Terms};
+use super::body::CallBody;
+use super::errand::{Errand, Replay, Terms};
 use super::record::Record;
-use super::response_future::ResponseFuture;
+use super::rescue::rescued;
+use super::response_future::{Attempts, ResponseFuture};
 use super::stats::Event;
 use super::{Method, RouteError, Router, timeout};
 use crate::BoxError;
@@ -53,7 +54,15 @@ impl Channel {
         let admitted = self.admit(method, &wishes, request.headers(), now);
         record.trace(&mut request);
         match admitted {
-            Ok((method, terms)) => Ok(self.begin(method, terms, request, record, now)),
+            Ok((method, terms)) if method.rescue().is_some() && terms.pinned.is_none() => {
+                let response =
+                    rescued(self.clone(), method, terms, request.map(tonic::body::Body::new), record, now);
+                Ok(ResponseFuture::rescued(response))
+            }
+            Ok((method, terms)) => {
+                let (errand, request) = self.errand(method, terms, request);
+                Ok(Self::begin(errand, request, record, now).into())
+            }
             Err(error) => {
                 record.end(error.code(), now);
                 Err(error)
@@ -79,30 +88,64 @@ impl Channel {
         Ok((method, terms))
     }
 
-    fn begin<B>(
+    /// Calls `method` and nothing else, though it may have something that answers in its place.
+    pub(super) fn call_only<B>(
         &self,
         method: Arc<Method>,
-        terms: Terms,
         request: Request<B>,
-        mut record: Record,
-        now: Moment,
-    ) -> ResponseFuture<B>
+    ) -> Result<Attempts<B>, RouteError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        method.route().budget().deposit(now);
-        let memory = self.router.replay_memory().clone();
-        let (errand, request) = Errand::new(method, terms, request, memory);
+        let now = method.route().now();
+        let record = Record::new(method.clone(), now);
+        let wishes = Wishes { timeout: Wishes::of(request.headers()).timeout, ..Wishes::default() };
+        match self.admit(method, &wishes, request.headers(), now) {
+            Ok((method, terms)) => {
+                let (errand, request) = self.errand(method, terms, request);
+                Ok(Self::begin(errand, request, record, now))
+            }
+            Err(error) => {
+                record.end(error.code(), now);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn errand<B>(
+        &self,
+        method: Arc<Method>,
+        terms: Terms,
+        request: Request<B>,
+    ) -> (Arc<Errand<B>>, Request<Replay<B>>) {
+        Errand::new(method, terms, request, self.router.replay_memory().clone())
+    }
+
+    pub(super) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(super) fn begin<B>(
+        errand: Arc<Errand<B>>,
+        request: Request<Replay<B>>,
+        mut record: Record,
+        now: Moment,
+    ) -> Attempts<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        errand.method.route().budget().deposit(now);
         if let Some(limit) = errand.method.route().limit() {
             match limit.limiter().try_acquire() {
                 Some(permit) => record.hold(permit),
-                None => return ResponseFuture::queued(errand, request, record),
+                None => return Attempts::queued(errand, request, record),
             }
         }
         match errand.pick(&[], now) {
-            Ok(picked) => ResponseFuture::sent(errand, picked, request, record),
-            Err(why) => ResponseFuture::waiting(errand, why, request, record),
+            Ok(picked) => Attempts::sent(errand, picked, request, record),
+            Err(why) => Attempts::waiting(errand, why, request, record),
         }
     }
 }

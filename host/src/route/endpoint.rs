@@ -13,7 +13,8 @@ use semver::Version;
 use tokio::sync::Notify;
 use tonic::Status;
 
-use super::call::{Call, CallBody};
+use super::body::CallBody;
+use super::call::{Call, LiveBody};
 use super::{DEFAULT_MAX_MESSAGE, RouteError};
 use crate::config::Policy;
 use crate::name::{InstanceId, InstanceName};
@@ -303,8 +304,8 @@ impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
             let slot = endpoint.lane.slot().ok_or_else(|| RouteError::not_connected(&endpoint))?;
             let response = slot.send(request).await.map_err(|error| RouteError::call(&endpoint, error))?;
             let (head, body) = response.into_parts();
-            let body = CallBody::new(&head.headers, body, Call::uncounted(endpoint), max_message, None);
-            Ok(Response::from_parts(head, body))
+            let body = LiveBody::new(&head.headers, body, Call::uncounted(endpoint), max_message, None);
+            Ok(Response::from_parts(head, body.into()))
         })
     }
 }

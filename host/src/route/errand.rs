@@ -12,6 +12,7 @@ use http_body::{Body, Frame};
 use tokio::time::Instant;
 
 use super::replay::{ReplayMemory, Source};
+use super::rescue::Rescue;
 use super::{Method, timeout};
 use crate::BoxError;
 
@@ -49,8 +50,9 @@ impl<B> Errand<B> {
         memory: Arc<ReplayMemory>,
     ) -> (Arc<Self>, Request<Replay<B>>) {
         let retry = &method.policy().retry;
-        let room = if retry.enabled { retry.buffer_size.as_u64() } else { 0 };
-        let may_repeat = retry.enabled || method.is_hedged();
+        let has_substitute = method.rescue().is_some_and(Rescue::has_plugin);
+        let room = if retry.enabled || has_substitute { retry.buffer_size.as_u64() } else { 0 };
+        let may_repeat = retry.enabled || method.is_hedged() || has_substitute;
         let (mut head, body) = request.into_parts();
         let source = Source::new(body, method.route().max_message(), room, memory);
         let Terms { pinned, hash, deadline, is_deadline_ours } = terms;

@@ -46,6 +46,29 @@ impl From<RouteError> for Status {
     }
 }
 
+/// Source of an error that says that no instance was there for the call. What stands in for a plugin looks for this, not for
+/// words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no instance takes the call")]
+pub(super) struct NobodyThere;
+
+/// Whether a call failed because no instance was there for it, and not by an instance.
+pub(super) fn is_absence(status: &Status) -> bool {
+    std::error::Error::source(status).is_some_and(is_absence_itself)
+}
+
+/// The call has failed before, and there was no instance for another attempt.
+pub(super) fn mark_absence(mut status: Status, of: &RouteError) -> Status {
+    if std::error::Error::source(of).is_some_and(is_absence_itself) {
+        status.set_source(Arc::new(NobodyThere));
+    }
+    status
+}
+
+fn is_absence_itself(source: &(dyn std::error::Error + 'static)) -> bool {
+    source.is::<NobodyThere>() || matches!(source.downcast_ref(), Some(CallError::NotConnected))
+}
+
 impl RouteError {
     /// The gRPC code that the caller sees.
     pub fn code(&self) -> Code {
@@ -110,6 +133,7 @@ impl RouteError {
             false => states.join(", "),
         };
         Self::new(Code::Unavailable, format!("the plugin {plugin} has no ready instance: {states}"))
+            .because(NobodyThere)
     }
 
     pub(super) fn all_resting(plugin: &PluginName) -> Self {
@@ -117,13 +141,13 @@ impl RouteError {
             "the circuit breakers of too many instances of the plugin {plugin} are open, because they failed too often; \
              `plugmesh explain` says when each is tried again"
         );
-        Self::new(Code::Unavailable, message)
+        Self::new(Code::Unavailable, message).because(NobodyThere)
     }
 
     pub(super) fn no_weight(plugin: &PluginName) -> Self {
         let message =
             format!("every ready instance of the plugin {plugin} has weight 0; see balance.members");
-        Self::new(Code::Unavailable, message)
+        Self::new(Code::Unavailable, message).because(NobodyThere)
     }
 
     pub(super) fn full(plugin: &PluginName) -> Self {

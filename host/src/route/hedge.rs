@@ -59,9 +59,11 @@ where
     let under_way = vec![Attempt::begin(picked, request)];
     let mut hedge = Hedge { errand, under_way, tried, next, deadline, is_pushed_back: false, failure: None };
     let ended = poll_fn(|cx| hedge.poll(cx)).await;
-    hedge.errand.commit();
     match ended {
-        Ended::Answered(answer) => Ok(*answer),
+        Ended::Answered(answer) => {
+            hedge.errand.commit();
+            Ok(*answer)
+        }
         Ended::Failed(status) => Err(status),
     }
 }

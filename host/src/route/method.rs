@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderName;
 
 use super::Route;
 use super::admission::RateLimits;
 use super::balance::Balancer;
+use super::rescue::Rescue;
 use super::stats::MethodStats;
 use crate::config::{Idempotency, Policy, SetBy};
 use crate::resilience::backoff::Backoff;
@@ -29,6 +31,8 @@ pub struct MethodInfo {
     pub idempotency: Option<Idempotency>,
     /// Whether the client or the server sends a stream.
     pub streams: bool,
+    /// The fixed answer of the policy (`fallback.answer`), encoded as the response message.
+    pub answer: Option<Bytes>,
 }
 
 /// A service of which only the name is known.
@@ -51,6 +55,7 @@ pub struct Method {
     rates: Option<Arc<RateLimits>>,
     /// Whether the deadline is said for this service or method.
     is_timeout_its_own: bool,
+    rescue: Option<Rescue>,
 }
 
 impl Method {
@@ -77,7 +82,19 @@ impl Method {
         let is_timeout_its_own = said >= SetBy::Service;
         let scope = route.policies().scope_of("rate_limit", &service, name);
         let rates = route.rates().of(&service, scope, &policy);
-        Arc::new(Self { rates, route, service, info, policy, backoff, balancer, stats, is_timeout_its_own })
+        let rescue = Rescue::of(route.plugin(), &policy, info.as_ref());
+        Arc::new(Self {
+            rescue,
+            rates,
+            route,
+            service,
+            info,
+            policy,
+            backoff,
+            balancer,
+            stats,
+            is_timeout_its_own,
+        })
     }
 
     /// The plugin's route.
@@ -140,6 +157,11 @@ impl Method {
     /// How many calls a second may be made.
     pub(super) fn rates(&self) -> Option<&RateLimits> {
         self.rates.as_deref()
+    }
+
+    /// What answers when no instance does; `None` when nothing does.
+    pub(super) fn rescue(&self) -> Option<&Rescue> {
+        self.rescue.as_ref()
     }
 
     /// What is counted of its calls.

@@ -11,6 +11,7 @@ use tonic::Code;
 
 use super::admission::{InFlight, RateScopes};
 use super::balance::Ask;
+use super::cache::AnswerCache;
 use super::call::Call;
 use super::snapshot::{Mode, Rules, Snapshot};
 use super::unpicked::Unpicked;
@@ -57,6 +58,7 @@ pub struct Route {
     waiting: Waiting,
     rates: RateScopes,
     limit: Option<InFlight>,
+    cache: AnswerCache,
 }
 
 /// Whether a call would find an endpoint.
@@ -97,10 +99,12 @@ impl Route {
         let in_flight = rules.needs_ring().then(AtomicU64::default);
         let budget = RetryBudget::new(policy.retry.budget_ratio, policy.retry.budget_min_per_second);
         let (rates, limit) = (RateScopes::new(&policy), InFlight::new(&policy.concurrency));
+        let cache = AnswerCache::new(policy.cache.max_size.as_u64());
         Arc::new(Self {
             plugin,
             settings,
             policy,
+            cache,
             rules,
             clock,
             snapshot: ArcSwap::default(),
@@ -156,6 +160,12 @@ impl Route {
     /// How many calls may be in flight; `None` for any number.
     pub(super) fn limit(&self) -> Option<&InFlight> {
         self.limit.as_ref()
+    }
+
+    /// Answers that may be given a second time. They are gone with the route: those of another version of the plugin may be
+    /// others.
+    pub(super) fn cache(&self) -> &AnswerCache {
+        &self.cache
     }
 
     pub(super) fn waiting(&self) -> &Waiting {

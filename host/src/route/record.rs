@@ -19,11 +19,13 @@ pub(super) struct Record {
     /// Its place among the calls that may be in flight.
     permit: Option<Permit>,
     span: CallSpan,
+    /// Of the call in whose place this one is made: it ends with it.
+    origin: Option<Box<Self>>,
 }
 
 impl Record {
     pub(super) fn new(method: Arc<Method>, began: Moment) -> Self {
-        Self { method, began, is_over: false, permit: None, span: CallSpan::default() }
+        Self { method, began, is_over: false, permit: None, origin: None, span: CallSpan::default() }
     }
 
     /// Gives it a span, if anybody wants one, which the request tells of.
@@ -35,6 +37,16 @@ impl Record {
     /// It holds a place until it ends.
     pub(super) fn hold(&mut self, permit: Permit) {
         self.permit = Some(permit);
+    }
+
+    /// It needs no place any more, though it has not ended.
+    pub(super) fn release(&mut self) {
+        self.permit = None;
+    }
+
+    /// This call is made in place of another one, which ends as this one does.
+    pub(super) fn in_place_of(&mut self, origin: Self) {
+        self.origin = Some(Box::new(origin));
     }
 
     /// Counts it.
@@ -53,6 +65,10 @@ impl Record {
             self.method.stats().record(code, now.since(self.began));
             self.span.ends_with(code);
             self.permit = None;
+            if let Some(origin) = self.origin.take() {
+                // Another plugin's, with a clock of its own.
+                origin.end_now(code);
+            }
         }
     }
 }

@@ -48,6 +48,33 @@ impl ReplayMemory {
     }
 }
 
+/// Bytes that one call keeps beside its requests. They are given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    memory: Arc<ReplayMemory>,
+    bytes: u64,
+}
+
+impl Held {
+    /// None so far.
+    pub(super) fn new(memory: Arc<ReplayMemory>) -> Self {
+        Self { memory, bytes: 0 }
+    }
+
+    /// Takes so many more, if there is room.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let taken = self.memory.take(bytes);
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.give_back(self.bytes);
+    }
+}
+
 /// A request's body, with what has been read of it.
 #[derive(Debug)]
 pub(super) struct Source<B>(Mutex<State<B>>);

@@ -1,7 +1,7 @@
 //! A call until its response begins.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,8 +14,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
 use super::attempt::{Answer, Attempt, Failure};
-use super::call::CallBody;
+use super::body::CallBody;
+use super::call::LiveBody;
 use super::errand::{Errand, Replay};
+use super::error::mark_absence;
 use super::hedge::hedged;
 use super::outcome::Outcome;
 use super::plugin_route::Picked;
@@ -31,12 +33,26 @@ use crate::resilience::limiter::Permit;
 /// Written by hand: every call has one, and what the compiler makes of an `async` block is several times as
 /// large, and is copied as it is made.
 #[must_use = "a call goes on as its future is polled"]
-pub struct ResponseFuture<B> {
+pub struct ResponseFuture<B>(Kind<B>);
+
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are plain, and a box for each would cost every call"
+)]
+enum Kind<B> {
+    Plain(Attempts<B>),
+    /// Of a method with something that answers in place of its plugin.
+    Rescued(Pin<Box<dyn Future<Output = Result<Response<CallBody>, Status>> + Send>>),
+}
+
+/// A call of a plugin until its response begins.
+pub(super) struct Attempts<B> {
     state: State<B>,
     /// Gone when the response has begun; none for a call that has no method.
     record: Option<Record>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly all are sent, and what is rare is boxed already")]
 enum State<B> {
     Sent(Sent<B>),
     /// For a place, for an endpoint, or for the time of the next attempt: rare and larger.
@@ -62,19 +78,38 @@ struct Sent<B> {
 type Resumed<B> = (Sent<B>, Option<Permit>);
 
 /// A response that has begun, and how long it may go on.
-struct Begun {
+pub(super) struct Begun {
     answer: Answer,
     max_message: u64,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// What becomes of a call when an attempt ends.
+#[allow(clippy::large_enum_variant, reason = "nearly all are done, and none is kept")]
 enum Next<B> {
     Done(Result<Begun, Status>),
     Again(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
 }
 
-impl<B> ResponseFuture<B>
+impl<B> ResponseFuture<B> {
+    pub(super) fn rescued(
+        response: impl Future<Output = Result<Response<CallBody>, Status>> + Send + 'static,
+    ) -> Self {
+        Self(Kind::Rescued(Box::pin(response)))
+    }
+
+    pub(super) fn failed(error: RouteError) -> Self {
+        Self(Kind::Plain(Attempts { state: State::Failed(Some(error.into())), record: None }))
+    }
+}
+
+impl<B> From<Attempts<B>> for ResponseFuture<B> {
+    fn from(attempts: Attempts<B>) -> Self {
+        Self(Kind::Plain(attempts))
+    }
+}
+
+impl<B> Attempts<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -125,29 +160,22 @@ where
         Self { state, record: Some(record) }
     }
 
-    pub(super) fn failed(error: RouteError) -> Self {
-        Self { state: State::Failed(Some(error.into())), record: None }
+    /// The response as it has begun, or why there is none, and the record of the call, which has not ended by that.
+    pub(super) async fn begun(mut self) -> (Result<Begun, Status>, Option<Record>) {
+        let result = poll_fn(|cx| self.poll(cx)).await;
+        (result, self.record)
     }
-}
 
-impl<B> Future for ResponseFuture<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Output = Result<Response<CallBody>, Status>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Begun, Status>> {
         let result = loop {
-            this.state = match &mut this.state {
+            self.state = match &mut self.state {
                 State::Sent(sent) => match ready!(sent.poll(cx)) {
                     Next::Done(result) => break result,
                     Next::Again(waiting) => State::Waiting(waiting),
                 },
                 State::Waiting(waiting) => match ready!(waiting.as_mut().poll(cx)) {
                     Ok((sent, permit)) => {
-                        if let (Some(permit), Some(record)) = (permit, &mut this.record) {
+                        if let (Some(permit), Some(record)) = (permit, &mut self.record) {
                             record.hold(permit);
                         }
                         State::Sent(sent)
@@ -159,8 +187,25 @@ where
                 State::Failed(status) => break Err(status.take().unwrap_or_else(over)),
             };
         };
-        let record = this.record.take();
-        this.state = State::Failed(None);
+        self.state = State::Failed(None);
+        Poll::Ready(result)
+    }
+}
+
+impl<B> Future for ResponseFuture<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<CallBody>, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let attempts = match &mut self.get_mut().0 {
+            Kind::Plain(attempts) => attempts,
+            Kind::Rescued(response) => return response.as_mut().poll(cx),
+        };
+        let result = ready!(attempts.poll(cx));
+        let record = attempts.record.take();
         Poll::Ready(match result {
             Ok(begun) => Ok(begun.respond(record)),
             Err(status) => {
@@ -174,11 +219,12 @@ where
 }
 
 impl Begun {
-    fn respond(self, record: Option<Record>) -> Response<CallBody> {
+    /// `record` is that of the call, unless somebody else ends it.
+    pub(super) fn respond(self, record: Option<Record>) -> Response<CallBody> {
         let Answer { head, body, call } = self.answer;
         let call = call.with_record(record);
-        let body = CallBody::new(&head.headers, body, call, self.max_message, self.deadline);
-        Response::from_parts(head, body)
+        let body = LiveBody::new(&head.headers, body, call, self.max_message, self.deadline);
+        Response::from_parts(head, body.into())
     }
 }
 
@@ -289,7 +335,10 @@ where
                 Ok(picked) => Ok(picked),
                 Err(why) => errand.pick_later(history.tried(), why).await,
             };
-            let Ok(picked) = picked else { return Err(status) };
+            let picked = match picked {
+                Ok(picked) => picked,
+                Err(error) => return Err(mark_absence(status, &error)),
+            };
             let Some(request) = errand.again(history.retries()) else { return Err(status) };
             tracing::debug!(
                 plugin = %errand.method.route().plugin(), instance = %picked.call.endpoint().name(),
@@ -310,11 +359,14 @@ fn over() -> Status {
 
 impl<B> fmt::Debug for ResponseFuture<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::Sent(_) => "ResponseFuture(sent)",
-            State::Waiting(_) => "ResponseFuture(waiting)",
-            State::Hedged(_) => "ResponseFuture(hedged)",
-            State::Failed(_) => "ResponseFuture(failed)",
+        f.write_str(match &self.0 {
+            Kind::Rescued(_) => "ResponseFuture(rescued)",
+            Kind::Plain(attempts) => match attempts.state {
+                State::Sent(_) => "ResponseFuture(sent)",
+                State::Waiting(_) => "ResponseFuture(waiting)",
+                State::Hedged(_) => "ResponseFuture(hedged)",
+                State::Failed(_) => "ResponseFuture(failed)",
+            },
         })
     }
 }

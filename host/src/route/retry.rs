@@ -98,7 +98,7 @@ mod tests {
         change(&mut said);
         let policies = Policies::default().with(SetBy::Host, said);
         let settings = RouteSettings { policies, ..RouteSettings::default() };
-        let info = MethodInfo { name: "M".into(), idempotency: Some(idempotency), streams: false };
+        let info = MethodInfo { name: "M".into(), idempotency: Some(idempotency), ..MethodInfo::default() };
         Method::new(Route::new("test".parse().unwrap(), settings), "s.S".into(), Some(info), None)
     }
 

@@ -28,11 +28,12 @@ type Index = HashMap<Arc<str>, Vec<Arc<Method>>, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 struct Table {
     plugins: BTreeMap<PluginName, Entry>,
-    /// By `/package.Service/Method`, as a call names it: the common case is one look. Only of services that one plugin
-    /// provides, since of several some may not describe the method.
+    /// By `/package.Service/Method`, as a call names it: the common case is one look. Only of the plugins in `firsts`.
     methods: HashMap<Arc<str>, Arc<Method>, foldhash::fast::RandomState>,
     /// By `package.Service`: for methods that nobody has described.
     services: Index,
+    /// By `package.Service`, where it is plain whom calls are for that name no plugin.
+    firsts: HashMap<Arc<str>, Arc<Method>, foldhash::fast::RandomState>,
 }
 
 /// What is known of one plugin.
@@ -128,9 +129,15 @@ impl Router {
                 table.services.entry(name.clone()).or_default().push(service.any.clone());
             }
         }
+        for name in table.services.keys() {
+            if let Some(first) = first(&table.plugins, name) {
+                table.firsts.insert(name.clone(), first.clone());
+            }
+        }
         for service in table.plugins.values().flat_map(|entry| entry.services.values()) {
-            let is_only = table.services.get(service.any.service()).is_some_and(|all| all.len() == 1);
-            for method in service.methods.iter().filter(|_| is_only) {
+            let first = table.firsts.get(service.any.service());
+            let is_first = first.is_some_and(|first| Arc::ptr_eq(first, &service.any));
+            for method in service.methods.iter().filter(|_| is_first) {
                 table.methods.insert(method.path().into(), method.clone());
             }
         }
@@ -149,9 +156,12 @@ impl Router {
             return Ok(method.clone());
         }
         let service = service(path)?;
+        if let (Some(first), None) = (table.firsts.get(service), plugin) {
+            // One that it has described would have been found above.
+            return Ok(first.clone());
+        }
         let providers = table.services.get(service).map(Vec::as_slice).unwrap_or_default();
         match (providers, plugin) {
-            ([any], None) => Ok(any.clone()),
             (_, Some(plugin)) => {
                 let chosen = providers.iter().find(|any| any.route().plugin().as_str() == plugin);
                 let any = chosen.ok_or_else(|| table.not_provided(service, plugin))?;
@@ -209,7 +219,7 @@ impl Service {
         let (before_any, mut known) = before.map(|before| (before.any, before.methods)).unzip();
         let known = known.get_or_insert_default();
         if infos.is_empty() {
-            infos = known.iter().filter_map(|method| method.info().cloned()).collect();
+            infos = known.iter().filter_map(|method| as_before(route, &name, method)).collect();
         }
         let is_here = |method: &Method| Arc::ptr_eq(method.route(), route);
         let any = match before_any {
@@ -229,6 +239,34 @@ impl Service {
     }
 }
 
+/// Whom calls to a service are for when they name no plugin: its only provider, or the only one that is not there to answer in
+/// the place of another (`fallback.plugin`).
+fn first<'a>(plugins: &'a BTreeMap<PluginName, Entry>, service: &str) -> Option<&'a Arc<Method>> {
+    let providers = || plugins.values().filter_map(|entry| entry.services.get(service));
+    let substitute_of = |method: &'a Arc<Method>| {
+        let substitute = method.policy().fallback.plugin.as_ref()?;
+        (substitute != method.route().plugin()).then_some(substitute)
+    };
+    let substitutes: Vec<_> = providers()
+        .flat_map(|service| service.methods.iter().chain([&service.any]))
+        .filter_map(substitute_of)
+        .collect();
+    let mut firsts =
+        providers().map(|service| &service.any).filter(|any| !substitutes.contains(&any.route().plugin()));
+    let first = firsts.next()?;
+    firsts.next().is_none().then_some(first)
+}
+
+/// What was known of a method, but for the fixed answer when the policy says another one by now.
+fn as_before(route: &Route, service: &str, method: &Method) -> Option<MethodInfo> {
+    let mut info = method.info().cloned()?;
+    if info.answer.is_some() {
+        let policy = route.policies().of(service, Some(&info.name), info.idempotency);
+        info.answer = info.answer.filter(|_| policy.fallback.answer == method.policy().fallback.answer);
+    }
+    Some(info)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +282,7 @@ mod tests {
             name: (*name).to_owned(),
             idempotency: Some(Idempotency::Idempotent),
             streams: false,
+            answer: None,
         };
         ServiceInfo { name: "a.B".to_owned(), methods: names.iter().map(method).collect() }
     }
@@ -277,5 +316,33 @@ mod tests {
         assert_eq!(error.code(), tonic::Code::FailedPrecondition);
         assert!(router.find("/a.B/C", Some("demo")).unwrap().is_idempotent());
         assert!(!router.find("/a.B/C", Some("other")).unwrap().is_idempotent());
+    }
+
+    #[test]
+    fn a_plugin_that_stands_in_for_another_is_no_choice_unless_named() {
+        let with = |plugin: &str, substitute: Option<&str>| {
+            let mut said = crate::config::PolicySaid::default();
+            said.fallback.plugin = substitute.map(|name| Some(name.parse().unwrap()));
+            let policies = crate::config::Policies::default().with(crate::config::SetBy::Host, said);
+            Route::new(plugin.parse().unwrap(), RouteSettings { policies, ..RouteSettings::default() })
+        };
+        let router = Router::new();
+        router.insert(with("demo", Some("lite")), [described(&["C"])]);
+        router.insert(with("lite", None), [described(&["C", "D"])]);
+        let found =
+            |path, plugin| router.find(path, plugin).map(|method| method.route().plugin().to_string());
+        for path in ["/a.B/C", "/a.B/D", "/a.B/E"] {
+            assert_eq!(found(path, None).unwrap(), "demo");
+            assert_eq!(found(path, Some("lite")).unwrap(), "lite");
+        }
+        router.insert(with("third", Some("lite")), [described(&["C"])]);
+        assert_eq!(found("/a.B/C", None).unwrap_err().code(), tonic::Code::FailedPrecondition);
+        router.remove(&"third".parse().unwrap());
+        router.insert(with("lite", Some("demo")), [described(&["C"])]);
+        assert_eq!(
+            found("/a.B/C", None).unwrap_err().code(),
+            tonic::Code::FailedPrecondition,
+            "no first one"
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 mod admission;
 mod breaker;
+mod cache;
+mod fallback;
 mod flow;
 mod hedge;
 mod probe;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prost::Message;
 
 use super::Mesh;
+use super::fixed_answer::{fill_in, has_answers};
 use crate::config::PluginConfig;
 use crate::instance::{Dependency, DescribeError, Description, Introduction, describe};
 use crate::route::{Endpoint, Route};
@@ -108,6 +109,13 @@ async fn learn(
         Ok(description) => publish(mesh, config, route, description),
         Err(error) => {
             tracing::warn!(plugin = %config.name, "no descriptors, so reflection will not show it: {error}");
+            if has_answers(route.policies()) {
+                tracing::warn!(
+                    plugin = %config.name,
+                    "without descriptors its fallback.answer cannot be encoded, and nobody gets it; name a \
+                     descriptor_set in the manifest"
+                );
+            }
         }
     }
 }
@@ -115,7 +123,9 @@ async fn learn(
 fn publish(mesh: &Mesh, config: &PluginConfig, route: &Arc<Route>, description: Description) {
     // Of a route that has been replaced meanwhile nobody wants to know.
     if mesh.router().route(&config.name).is_some_and(|current| Arc::ptr_eq(&current, route)) {
-        mesh.router().insert(route.clone(), description.service_infos());
+        let mut infos = description.service_infos();
+        fill_in(&config.name, route.policies(), &description, &mut infos);
+        mesh.router().insert(route.clone(), infos);
     }
     mesh.board().update(&config.name, |status| status.description = Some(Arc::new(description)));
 }
