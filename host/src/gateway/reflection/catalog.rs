@@ -147,7 +147,9 @@ impl Catalog {
     /// Whether any descriptor names that method.
     pub(in crate::gateway) fn has_method(&self, service: &str, method: &str) -> bool {
         let symbol = format!("{service}.{method}");
-        self.view(None).is_some_and(|view| view.entries().any(|entry| entry.descriptors.has_symbol(&symbol)))
+        let plugins = self.0.plugins.load();
+        let mut entries = plugins.iter().map(|entry| &**entry).chain([&self.0.own]);
+        entries.any(|entry| entry.descriptors.has_symbol(&symbol))
     }
 
     /// A service's methods, as [`service`](Self::service) finds it; none when its descriptor is unknown.
