@@ -51,6 +51,29 @@ pub(crate) fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// Statuses that are a fault of who serves, by OpenTelemetry's conventions. Of who calls any but OK is.
+pub(crate) fn is_server_error(code: Code) -> bool {
+    match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unauthenticated => false,
+    }
+}
+
 /// A set of status codes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Codes(u32);

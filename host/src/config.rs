@@ -50,8 +50,8 @@ pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
 pub use health_check::{HealthCheck, HealthCheckOptions};
 pub use host::{
-    AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, PluginEntry,
-    PluginsConfig, ServerTls, TcpConfig, TcpSecurity,
+    AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, OtlpConfig, PluginEntry,
+    PluginsConfig, ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TracesConfig,
 };
 pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;

@@ -6,7 +6,8 @@
 //! A call's way through the rooms below, from the wire inwards:
 //!
 //! - `listen`, `unix`: sockets; `accept`: who may connect, and how many; `tls`: certificates.
-//! - `preface`: HTTP/2 or something else; `authority`: what stock clients send over Unix sockets; `connection`: one task that drives a connection and its calls.
+//! - `preface`: HTTP/2, HTTP/1 or something else; `pages`, `http1`: what browsers and scrapers get; `authority`: what stock clients send over Unix sockets; `connection`: one task that drives a connection and its calls.
+//! - `meter`: how many calls came, and how long they took.
 //! - `admit`: what a call is (method, caller, target, deadline) and whether it may go on.
 //! - `forward`: head, messages and trailers in both directions, undecoded. The one place that knows the
 //!   HTTP/2 library's streams, so that a forwarder closer to the frames can take its place.
@@ -18,8 +19,11 @@ mod authority;
 mod connection;
 mod forward;
 mod health;
+mod http1;
 mod limits;
 mod listen;
+mod meter;
+mod pages;
 mod preface;
 mod principal;
 pub mod reflection;
@@ -34,6 +38,8 @@ mod tests;
 pub use health::{HealthSource, ServingStatus};
 pub use limits::Limits;
 pub use listen::{Address, BindError, Bound, Config, Gateway, Listen};
+pub(crate) use meter::ServerCalls;
+pub use pages::Pages;
 pub use principal::{Callers, Principal};
 pub use request_body::RequestBody;
 pub use serve::{GatewayHandle, Services, Stopped, Upstream};

@@ -4,9 +4,11 @@ mod builder;
 mod control;
 mod error;
 mod listen;
+mod pages;
 mod sources;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +22,7 @@ use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
 use crate::supervise::{Board, Mesh};
+use crate::telemetry::{Metrics, Push, Source};
 pub use builder::HostBuilder;
 use control::Control;
 pub use error::{HostError, Problem};
@@ -33,6 +36,9 @@ pub struct Host {
     // Dropped in this order: nobody calls in any more, then everything that runs ends.
     gateway: Option<GatewayHandle>,
     control: Control,
+    metrics: Arc<Source>,
+    metrics_address: Option<SocketAddr>,
+    push: Option<Push>,
     shared: Arc<Shared>,
 }
 
@@ -73,6 +79,17 @@ impl Host {
     /// Where the gateway listens, as `unix:///path`, `https://host:port` or `http://host:port`.
     pub fn addresses(&self) -> &[String] {
         &self.shared.addresses
+    }
+
+    /// Where `telemetry.metrics.listen` serves metrics and probes, with the port that was bound.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Everything that the host counts, as it is now; as text it is what `GET /metrics` answers. Reading takes about a microsecond
+    /// for each series, and calls do not notice.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.read()
     }
 
     /// What every plugin is doing now.
@@ -146,6 +163,9 @@ impl Host {
             }
         } else {
             self.control.run(async move { mesh.stop(grace).await }).await;
+        }
+        if let Some(push) = self.push.take() {
+            push.finish().await;
         }
         let mesh = self.shared.mesh.clone();
         if tokio::time::timeout(LAST_TASKS, mesh.finished()).await.is_err() {

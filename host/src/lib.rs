@@ -10,11 +10,13 @@
 //! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
 //! - [`transport`]: one connection to one endpoint.
 //! - `resilience`: the algorithms of breakers, budgets, limits and balancing: time and numbers only.
+//! - [`span`]: spans of calls, and the trace context in their metadata.
 //! - [`launch`]: child processes: run directory, environment, output, readiness, death.
 //! - [`route`]: from a gRPC service to one endpoint: snapshot, balancing, the [`route::Channel`].
 //! - [`instance`]: one copy of a plugin: handshake, phases, health.
 //! - [`supervise`]: a plugin as a set of instances: start, restart, drain, dependencies.
 //! - [`gateway`]: the host's own listening side.
+//! - [`telemetry`]: metrics and traces of all that, for those who watch.
 //! - [`admin`]: the `AdminService` of a host.
 //! - [`host`]: all of it put together: start here, with [`Host::builder`].
 
@@ -34,8 +36,10 @@ pub mod name;
 #[cfg_attr(not(test), expect(dead_code, reason = "the route does not use all of it yet"))]
 mod resilience;
 pub mod route;
+pub mod span;
 pub mod spiffe;
 pub mod supervise;
+pub mod telemetry;
 pub mod transport;
 
 pub use host::{Host, HostBuilder, HostError, Problem};

@@ -8,12 +8,13 @@
 //! - Trust: [`breaker`]. Second tries: [`budget`], [`backoff`], [`quantile`] for the hedging delay.
 //! - Choice: [`peak_ewma`], [`alias`], [`hash_ring`] with [`stable_hash`].
 //! - Admission: [`token_bucket`], [`keyed`], [`limiter`], [`gradient`].
-//! - Counting: [`sharded`], [`latency`].
+//! - Counting: [`sharded`], [`latency`], [`by_code`].
 
 pub(crate) mod alias;
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 pub(crate) mod budget;
+pub(crate) mod by_code;
 pub(crate) mod clock;
 pub(crate) mod gradient;
 pub(crate) mod hash_ring;

@@ -23,6 +23,7 @@ mod message_limit;
 mod method;
 mod outcome;
 mod plugin_route;
+mod reading;
 mod record;
 mod replay;
 mod rescue;

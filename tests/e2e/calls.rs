@@ -34,7 +34,7 @@ async fn ended(daemon: &Daemon, key: &str, ending: Ending) {
     answer.unwrap_or_else(|_| panic!("{key:?} was never {ending:?}")).unwrap();
 }
 
-fn seen(answer: &EchoResponse, name: &str) -> Option<String> {
+pub(crate) fn seen(answer: &EchoResponse, name: &str) -> Option<String> {
     let found = answer.headers.iter().find(|header| header.name == name)?;
     Some(String::from_utf8_lossy(&found.value).into_owned())
 }

@@ -9,6 +9,7 @@
 //! - `health`: an instance that is unwell is not picked
 //! - `calls`: what the gateway forwards
 //! - `callbacks`: plugins that call plugins and the host
+//! - `telemetry`: metrics, traces, and who gets them
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `interop`: the official interoperability client of grpc-go
@@ -38,5 +39,6 @@ mod operate;
 mod restart;
 mod serve;
 mod supervise;
+mod telemetry;
 mod text;
 mod tls;

@@ -21,6 +21,7 @@ use crate::binaries::binary;
 use crate::calculator::calculator_service_client::CalculatorServiceClient;
 use crate::probe::probe_service_client::ProbeServiceClient;
 use crate::process::{Process, Ran, tied};
+use crate::scrape::Scrape;
 use crate::tools;
 use crate::wait::DEADLINE;
 
@@ -125,6 +126,12 @@ impl Daemon {
         ProbeServiceClient::new(self.channel())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Its metrics, as a scraper reads them from the gateway's Unix socket.
+    pub async fn metrics(&self) -> Scrape {
+        let io = tokio::net::UnixStream::connect(self.socket()).await.expect("a gateway");
+        Scrape::read(io).await
     }
 
     /// Runs the command line against this daemon.

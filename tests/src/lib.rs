@@ -15,6 +15,8 @@
 //! - [`Neighbour`]: a healthy plugin under calls, which must never notice what a test does to another.
 //! - [`Leaks`]: processes, descriptors and sockets before and after.
 //! - [`Process`], [`Ran`]: programs that a test starts, and what they left.
+//! - [`Collector`]: takes metrics and traces over OTLP.
+//! - [`Scrape`]: metrics as Prometheus reads them, and whether it could.
 //! - [`tools`]: grpcurl and other tools that not every machine has.
 //! - [`Certificates`]: a certificate authority and the files of hosts and clients.
 //! - [`Tunnel`]: mutual TLS for clients that have none.
@@ -24,22 +26,26 @@
 
 mod binaries;
 mod certificates;
+mod collector;
 mod daemon;
 mod leaks;
 mod neighbour;
 mod plugin_dir;
 mod process;
+mod scrape;
 pub mod tools;
 mod tunnel;
 mod wait;
 
 pub use binaries::binary;
 pub use certificates::{Certificates, Identity};
+pub use collector::{Collector, attribute};
 pub use daemon::{Daemon, DaemonBuilder, Patient, connect_unix};
 pub use leaks::{Leaks, processes_mentioning};
 pub use neighbour::Neighbour;
 pub use plugin_dir::PluginDir;
 pub use process::{Process, Ran};
+pub use scrape::Scrape;
 pub use tunnel::Tunnel;
 pub use wait::{DEADLINE, eventually};
 

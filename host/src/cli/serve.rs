@@ -155,6 +155,7 @@ impl Plan {
         };
         let mut config = config;
         config.gateway.unix = Some(gateway.clone());
+        config.telemetry = config.telemetry.with_environment(|name| std::env::var(name).ok());
         Ok(Self { dirs: args.dirs.clone(), config, gateway })
     }
 }

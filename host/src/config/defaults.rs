@@ -68,6 +68,22 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a connection without a call: above the usual keep-alive of clients, so that they close first.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// `service.name` of a host in metrics and traces.
+pub const SERVICE_NAME: &str = "plugmesh";
+
+/// From one export of metrics to the next: what most scrapers use.
+pub const EXPORT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What it may be: reading everything takes milliseconds, and a day's gap shows nothing.
+pub const EXPORT_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+/// How long one export may take: OpenTelemetry's default.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Share of the traces that begin at a host and are sent, when there is a collector.
+pub const SAMPLE_RATIO: f64 = 1.0;
+
 /// Most entries of a list or a mapping in a file: more than a person writes.
 pub const MAX_ENTRIES: usize = 256;
 

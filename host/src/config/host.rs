@@ -2,6 +2,7 @@
 
 mod gateway;
 mod plugins;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 
 pub use gateway::{GatewayConfig, GatewayLimits, ServerTls, TcpConfig, TcpSecurity};
 pub use plugins::{Origin, PluginEntry, PluginsConfig};
+pub use telemetry::{OtlpConfig, TelemetryConfig, TracesConfig};
 
 /// A host's configuration, read and checked. Paths in it are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// What it logs.
     pub log: LogConfig,
+    /// What it tells of itself, and to whom.
+    pub telemetry: TelemetryConfig,
     /// What it runs.
     pub plugins: PluginsConfig,
 }
@@ -106,6 +110,7 @@ impl Default for Config {
             policy: PolicySaid::default(),
             trust_domain: TrustDomain::default(),
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             plugins: PluginsConfig::default(),
         }
     }
@@ -146,6 +151,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let policy = policy::read_plugin(d, &mut section);
     let trust_domain = section.optional(d, "trust_domain", parsed);
     let log = section.optional(d, "log", log);
+    let telemetry = section.optional(d, "telemetry", telemetry::telemetry);
     let plugins = section.optional(d, "plugins", plugins::plugins);
     section.finish(d);
     Some(Config {
@@ -162,6 +168,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         policy,
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         log: log.unwrap_or_default(),
+        telemetry: telemetry.unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),
     })
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::Mended;
 use super::connection::drive;
+use super::http1;
 use super::listen::{Socket, TlsConfig};
-use super::preface::{Rewound, expect_http2};
+use super::preface::{Rewound, Spoken, spoken};
 use super::principal::{Caller, Principal};
 use super::serve::{Shared, Upstream};
 use super::tls::{self, TlsError};
@@ -48,6 +49,8 @@ enum Arrived {
     Unix(UnixStream, Caller),
     Tls(TcpStream, TlsConfig),
     Plain(TcpStream),
+    /// For the pages and nothing else.
+    Pages(TcpStream),
 }
 
 /// A connection that ended before its first call.
@@ -59,6 +62,8 @@ enum SetupError {
     Io(#[from] io::Error),
     #[error("the HTTP/2 handshake failed: {0}")]
     Http2(#[from] h2::Error),
+    #[error("a request of HTTP/1 failed: {0}")]
+    Http1(#[from] hyper::Error),
 }
 
 /// Accepts and owns connections until told to stop, then waits for them. Returns how many were cut off.
@@ -118,6 +123,7 @@ async fn next(socket: &Socket, shared: &Shared) -> io::Result<Option<Arrived>> {
             listener.accept().await.map(|(stream, _)| Some(Arrived::Tls(stream, config.clone())))
         }
         Socket::Insecure(listener) => listener.accept().await.map(|(stream, _)| Some(Arrived::Plain(stream))),
+        Socket::Pages(listener) => listener.accept().await.map(|(stream, _)| Some(Arrived::Pages(stream))),
     };
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     match accepted {
@@ -166,7 +172,7 @@ async fn refuse(arrived: Arrived) {
     let _ = match arrived {
         Arrived::Unix(mut stream, _) => stream.write_all(TOO_MANY).await,
         Arrived::Plain(mut stream) => stream.write_all(TOO_MANY).await,
-        Arrived::Tls(..) => Ok(()),
+        Arrived::Tls(..) | Arrived::Pages(_) => Ok(()),
     };
 }
 
@@ -178,7 +184,19 @@ async fn serve<U: Upstream>(
     stop: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
+    let _connected = shared.calls.connected();
     match arrived {
+        Arrived::Pages(stream) => {
+            let limit = shared.limits.handshake_timeout;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = timeout(limit, serve_pages(stream, &shared)) => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "a request for metrics failed"),
+                    Err(_) => tracing::debug!(?limit, "a request for metrics took too long"),
+                },
+            }
+        }
         Arrived::Unix(stream, caller) => {
             run(async { Ok((stream, caller)) }, shared, upstream, stop).await;
         }
@@ -197,6 +215,14 @@ async fn serve<U: Upstream>(
             };
             run(setup, shared, upstream, stop).await;
         }
+    }
+}
+
+async fn serve_pages(stream: TcpStream, shared: &Shared) -> Result<(), SetupError> {
+    stream.set_nodelay(true)?;
+    match spoken(Fair::new(stream)).await? {
+        Spoken::Http1(io) => Ok(http1::serve(io, &shared.shelf, &shared.limits).await?),
+        Spoken::Http2(_) | Spoken::Other => Ok(()),
     }
 }
 
@@ -238,7 +264,14 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (io, caller) = setup.await?;
-    let Some(io) = expect_http2(Fair::new(io)).await? else { return Ok(None) };
+    let io = match spoken(Fair::new(io)).await? {
+        Spoken::Http2(io) => io,
+        Spoken::Http1(io) => {
+            http1::serve(io, &shared.shelf, &shared.limits).await?;
+            return Ok(None);
+        }
+        Spoken::Other => return Ok(None),
+    };
     // The principals of Unix connections, where an authority means nothing.
     let local = matches!(caller.principal, Principal::Operator { .. } | Principal::Plugin { .. });
     let io = Mended::new(io, local);

@@ -8,6 +8,7 @@ use plugmesh::metadata;
 use tonic::Status;
 
 use super::Target;
+use super::pages::Page;
 use super::principal::{Caller, Principal};
 use super::serve::Shared;
 use crate::route::{reserved, timeout};
@@ -31,6 +32,8 @@ pub(super) enum Place {
 pub(super) enum Refusal {
     /// It is no gRPC call, so the answer is HTTP's.
     Http(StatusCode, &'static str),
+    /// It is for a page.
+    Page(Page),
     /// The answer is a gRPC status.
     Grpc(Status),
 }
@@ -44,6 +47,9 @@ impl From<Status> for Refusal {
 /// Judges a call by its head, and makes the head fit to be handed on.
 pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> Result<Place, Refusal> {
     if head.method != Method::POST {
+        if let Some(page) = Page::of(head) {
+            return Err(Refusal::Page(page));
+        }
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST requests\n"));
     }
     if !is_grpc(head.headers.get(CONTENT_TYPE)) {

@@ -11,14 +11,16 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::admit::{Place, Refusal, admit};
+use super::meter::Metered;
+use super::pages;
 use super::principal::Caller;
 use super::request_body::{EndsRequest, Link, RequestBody};
 use super::serve::{Shared, Upstream};
@@ -44,19 +46,29 @@ pub(super) async fn forward<U: Upstream>(
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     mut upstream: U,
-    request: Request<RecvStream>,
+    mut request: Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
 ) -> Ended {
+    let is_head = request.method() == Method::HEAD;
+    let mut metered = shared.calls.begin(&mut request);
     let Prepared { request, place, ends_request: _ends_request } = match prepare(&shared, &caller, request) {
         Ok(prepared) => prepared,
-        Err((refusal @ Refusal::Http(..), recv)) => {
-            let patience = shared.limits.handshake_timeout;
-            return match Box::pin(timeout(patience, discard(recv))).await {
-                Ok(Err(_)) => Ended::Reset,
-                Ok(Ok(())) | Err(_) => refuse(reply, refusal),
-            };
+        Err((Refusal::Grpc(status), _)) => return refuse(reply, status, &mut metered),
+        Err((Refusal::Http(status, text), recv)) => {
+            metered.is_no_call();
+            return Box::pin(answer_http(shared, recv, reply, pages::text(status, text))).await;
         }
-        Err((refusal, _)) => return refuse(reply, refusal),
+        Err((Refusal::Page(page), recv)) => {
+            metered.is_no_call();
+            let shelf = shared.clone();
+            let send = async |mut response: Response<Bytes>| {
+                if is_head {
+                    response.body_mut().clear();
+                }
+                answer_http(shared, recv, reply, response).await
+            };
+            return Box::pin(shelf.shelf.show(page, send)).await;
+        }
     };
     // Nothing is begun for a client that has left already. Each of its resets would be one upstream, where many
     // at once cost the connection that carries everybody's calls.
@@ -68,8 +80,8 @@ pub(super) async fn forward<U: Upstream>(
         let mut routes = shared.local.clone();
         return Box::pin(async move {
             let response = pin!(async { routes.call(request).await.map_err(|never| match never {}) });
-            match begin(answer(response, &mut reply).await, reply) {
-                Ok((send, body)) => pump(send, body).await,
+            match begin(answer(response, &mut reply).await, reply, &mut metered) {
+                Ok((send, body)) => pump(send, body, &mut metered).await,
                 Err(ended) => ended,
             }
         })
@@ -78,12 +90,12 @@ pub(super) async fn forward<U: Upstream>(
     let ready = unless_reset(&mut reply, |cx| upstream.poll_ready(cx)).await;
     let begun = match ready {
         // Dropped before the body flows: what it holds, such as a place in a queue, is not needed then.
-        Some(Ok(())) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply),
-        Some(Err(status)) => Err(refuse(reply, Refusal::Grpc(status))),
+        Some(Ok(())) => begin(answer(pin!(upstream.call(request)), &mut reply).await, reply, &mut metered),
+        Some(Err(status)) => Err(refuse(reply, status, &mut metered)),
         None => Err(Ended::Reset),
     };
     match begun {
-        Ok((send, body)) => pump(send, body).await,
+        Ok((send, body)) => pump(send, body, &mut metered).await,
         Err(ended) => ended,
     }
 }
@@ -173,32 +185,38 @@ async fn unless_reset<T>(
 fn begin<B>(
     answer: Option<Result<Response<B>, Status>>,
     mut reply: SendResponse<Bytes>,
+    metered: &mut Metered,
 ) -> Result<(SendStream<Bytes>, B), Ended>
 where
     B: Body<Data = Bytes, Error = Status>,
 {
     let (head, body) = match answer {
         Some(Ok(response)) => response.into_parts(),
-        Some(Err(status)) => return Err(refuse(reply, Refusal::Grpc(status))),
+        Some(Err(status)) => return Err(refuse(reply, status, metered)),
         None => return Err(Ended::Reset),
     };
     let ends_here = body.is_end_stream();
+    let status = Metered::status(&head.headers);
     let mut wire_head = Response::new(());
     *wire_head.status_mut() = head.status;
     *wire_head.headers_mut() = head.headers;
     match reply.send_response(wire_head, ends_here) {
-        Ok(_) if ends_here => Err(Ended::Answered),
+        Ok(_) if ends_here => {
+            metered.ends_with(status.unwrap_or(Code::Unknown));
+            Err(Ended::Answered)
+        }
         Ok(send) => Ok((send, body)),
         Err(error) => {
             tracing::debug!(%error, "cannot hand on the head of a response");
             reply.send_reset(Reason::INTERNAL_ERROR);
+            metered.ends_with(Code::Internal);
             Err(Ended::Answered)
         }
     }
 }
 
 /// Hands on a response's messages and trailers.
-async fn pump<B>(mut send: SendStream<Bytes>, body: B) -> Ended
+async fn pump<B>(mut send: SendStream<Bytes>, body: B, metered: &mut Metered) -> Ended
 where
     B: Body<Data = Bytes, Error = Status>,
 {
@@ -213,10 +231,11 @@ where
         let data = match frame {
             Some(Some(Ok(frame))) => match Frame::into_data(frame) {
                 Ok(data) => data,
-                Err(frame) => return end(send, frame.into_trailers().unwrap_or_default()),
+                Err(frame) => return end(send, frame.into_trailers().unwrap_or_default(), metered),
             },
-            Some(Some(Err(status))) => return end(send, trailers_of(&status)),
+            Some(Some(Err(status))) => return end(send, trailers_of(&status), metered),
             Some(None) => {
+                metered.ends_with(Code::Unknown);
                 return if send.send_data(Bytes::new(), true).is_ok() {
                     Ended::Answered
                 } else {
@@ -256,9 +275,13 @@ async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone
     Ok(())
 }
 
-fn end(mut send: SendStream<Bytes>, trailers: HeaderMap) -> Ended {
+fn end(mut send: SendStream<Bytes>, trailers: HeaderMap, metered: &mut Metered) -> Ended {
+    let status = Metered::status(&trailers);
     match send.send_trailers(trailers) {
-        Ok(()) => Ended::Answered,
+        Ok(()) => {
+            metered.ends_with(status.unwrap_or(Code::Unknown));
+            Ended::Answered
+        }
         Err(_) => Ended::Reset,
     }
 }
@@ -274,21 +297,38 @@ fn trailers_of(status: &Status) -> HeaderMap {
 }
 
 /// Answers without a response from elsewhere.
-fn refuse(mut reply: SendResponse<Bytes>, refusal: Refusal) -> Ended {
-    let sent = match refusal {
-        Refusal::Grpc(status) => reply.send_response(status.into_http(), true).map(drop),
-        Refusal::Http(status, text) => {
-            let mut response = Response::new(());
-            *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            if status == StatusCode::METHOD_NOT_ALLOWED
-                && let Ok(post) = HeaderValue::from_str(Method::POST.as_str())
-            {
-                response.headers_mut().insert(ALLOW, post);
-            }
-            let send = reply.send_response(response, false);
-            send.and_then(|mut send| send.send_data(Bytes::from_static(text.as_bytes()), true))
+fn refuse(mut reply: SendResponse<Bytes>, status: Status, metered: &mut Metered) -> Ended {
+    metered.ends_with(status.code());
+    match reply.send_response(status.into_http(), true) {
+        Ok(_) => Ended::Answered,
+        Err(_) => Ended::Reset,
+    }
+}
+
+/// Answers what is no gRPC call. Nobody keeps it waiting for long.
+async fn answer_http(
+    shared: Arc<Shared>,
+    recv: RecvStream,
+    mut reply: SendResponse<Bytes>,
+    mut response: Response<Bytes>,
+) -> Ended {
+    let patience = shared.limits.handshake_timeout;
+    if let Ok(Err(_)) = timeout(patience, discard(recv)).await {
+        return Ended::Reset;
+    }
+    let body = std::mem::take(response.body_mut());
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let Ok(mut send) = reply.send_response(response.map(drop), false) else { return Ended::Reset };
+    let sent = timeout(patience, write(&mut send, body)).await;
+    match sent {
+        Ok(Ok(())) if send.send_data(Bytes::new(), true).is_ok() => Ended::Answered,
+        Ok(_) => Ended::Reset,
+        Err(_) => {
+            send.send_reset(Reason::CANCEL);
+            Ended::Answered
         }
-    };
-    if sent.is_ok() { Ended::Answered } else { Ended::Reset }
+    }
 }

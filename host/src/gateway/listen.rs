@@ -28,6 +28,8 @@ pub struct Config {
     pub limits: Limits,
     /// SPIFFE IDs that may call `AdminService` over TLS.
     pub admin: Vec<String>,
+    /// A TCP address for metrics and probes alone, in clear, for anybody who can reach it.
+    pub pages: Option<SocketAddr>,
 }
 
 /// One address to listen on.
@@ -71,6 +73,7 @@ pub struct Bound {
     pub(super) limits: Limits,
     pub(super) admin: Vec<String>,
     addresses: Vec<Address>,
+    pages_address: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ pub(super) enum Socket {
     Unix(OwnedSocket),
     Tls(TcpListener, TlsConfig),
     Insecure(TcpListener),
+    Pages(TcpListener),
 }
 
 #[derive(Clone)]
@@ -118,8 +122,14 @@ impl Gateway {
             return Err(BindError::NoAddress);
         }
         let bound: Result<Vec<_>, _> = config.listen.into_iter().map(bind_one).collect();
-        let (sockets, addresses) = bound?.into_iter().unzip();
-        Ok(Bound { sockets, addresses, limits: config.limits, admin: config.admin })
+        let (mut sockets, addresses): (Vec<_>, _) = bound?.into_iter().unzip();
+        let mut pages_address = None;
+        if let Some(address) = config.pages {
+            let (listener, bound) = bind_tcp(address, Address::InsecureTcp)?;
+            sockets.push(Socket::Pages(listener));
+            pages_address = Some(bound);
+        }
+        Ok(Bound { sockets, addresses, pages_address, limits: config.limits, admin: config.admin })
     }
 }
 
@@ -127,6 +137,11 @@ impl Bound {
     /// Where it listens, in the order of the configuration, with the ports that were bound.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where metrics and probes have an address of their own, with the port that was bound.
+    pub fn pages_address(&self) -> Option<SocketAddr> {
+        self.pages_address
     }
 }
 

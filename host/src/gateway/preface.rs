@@ -5,16 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::transport::write_through;
 
 /// What every HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// For browsers, curl without `--http2-prior-knowledge`, and load balancers' probes.
-const HTTP1_ANSWER: &str = "this address speaks gRPC over HTTP/2, and this was HTTP/1; \
-                            try: grpcurl -plaintext ADDRESS list\n";
 
 /// Bytes after which an HTTP/1 method would have ended.
 const LONGEST_METHOD: usize = 32;
@@ -26,29 +22,35 @@ pub(super) struct Rewound<T> {
     io: T,
 }
 
-/// Reads until it is sure that the client speaks HTTP/2; `None` when it does not and has been told so.
-pub(super) async fn expect_http2<T>(mut io: T) -> io::Result<Option<Rewound<T>>>
+/// What a client speaks.
+#[derive(Debug)]
+pub(super) enum Spoken<T> {
+    Http2(Rewound<T>),
+    Http1(Rewound<T>),
+    /// Nothing that deserves an answer.
+    Other,
+}
+
+/// Reads until it is sure what the client speaks.
+pub(super) async fn spoken<T>(mut io: T) -> io::Result<Spoken<T>>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + Unpin,
 {
     let mut read = BytesMut::with_capacity(256);
     loop {
         let compared = read.len().min(PREFACE.len());
         if read.get(..compared) != PREFACE.get(..compared) {
             while !tells_http1(&read) && read.len() < LONGEST_METHOD && io.read_buf(&mut read).await? > 0 {}
-            if is_http1(&read) {
-                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length";
-                let answer = format!("{head}: {}\r\n\r\n{HTTP1_ANSWER}", HTTP1_ANSWER.len());
-                io.write_all(answer.as_bytes()).await?;
-                io.shutdown().await?;
-            }
-            return Ok(None);
+            return Ok(match is_http1(&read) {
+                true => Spoken::Http1(Rewound { read: read.freeze(), io }),
+                false => Spoken::Other,
+            });
         }
         if compared == PREFACE.len() {
-            return Ok(Some(Rewound { read: read.freeze(), io }));
+            return Ok(Spoken::Http2(Rewound { read: read.freeze(), io }));
         }
         if io.read_buf(&mut read).await? == 0 {
-            return Ok(None);
+            return Ok(Spoken::Other);
         }
     }
 }

@@ -21,6 +21,8 @@ use super::accept::{Entrance, accept};
 use super::health::{Health, HealthSource};
 use super::limits::Limits;
 use super::listen::{Address, Bound};
+use super::meter::ServerCalls;
+use super::pages::{Pages, Shelf};
 use super::principal::Callers;
 use super::reflection::{Catalog, Reflection};
 use super::request_body::RequestBody;
@@ -73,6 +75,10 @@ pub struct Services {
     pub health: Arc<dyn HealthSource>,
     /// Who may call back.
     pub callers: Arc<dyn Callers>,
+    /// What those get who speak plain HTTP.
+    pub pages: Arc<dyn Pages>,
+    /// Where calls are counted.
+    pub(crate) calls: Arc<ServerCalls>,
 }
 
 /// What all connections share.
@@ -81,6 +87,8 @@ pub(super) struct Shared {
     pub(super) admin: Vec<String>,
     pub(super) callers: Arc<dyn Callers>,
     pub(super) local: Routes,
+    pub(super) shelf: Shelf,
+    pub(super) calls: Arc<ServerCalls>,
 }
 
 /// A gateway at work. Dropping it closes the listeners and every connection at once.
@@ -115,8 +123,14 @@ impl Bound {
             .add_service(reflection.into_v1alpha())
             .prepare();
         let room = Arc::new(Semaphore::new(self.limits.max_connections.min(Semaphore::MAX_PERMITS)));
-        let shared =
-            Arc::new(Shared { limits: self.limits, admin: self.admin, callers: services.callers, local });
+        let shared = Arc::new(Shared {
+            limits: self.limits,
+            admin: self.admin,
+            callers: services.callers,
+            local,
+            shelf: Shelf::new(services.pages),
+            calls: services.calls,
+        });
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             let entrance = Entrance {

@@ -5,6 +5,8 @@ mod calls;
 mod interop;
 mod lifecycle;
 mod local;
+mod meter;
+mod pages;
 mod principals;
 mod support;
 mod tools;

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Request, Response};
+use opentelemetry::metrics::MeterProvider;
 use plugmesh::plugin::v1::HostInfo;
 use semver::Version;
 use tokio::runtime::Handle;
@@ -16,16 +18,18 @@ use tower_service::Service;
 
 use super::control::Control;
 use super::listen::{Listening, bind};
+use super::pages::HostPages;
 use super::sources::{Offers, follow};
 use super::{Host, HostError, Problem, Shared};
 use crate::admin;
 use crate::config::defaults::{MIN_STARTS, STARTS_PER_CORE};
 use crate::config::{Config, PluginConfig};
-use crate::gateway::Services;
 use crate::gateway::reflection::Catalog;
+use crate::gateway::{ServerCalls, Services};
 use crate::launch::{Arrivals, BaseSearch, Launcher, LauncherOptions, RunDirectory};
 use crate::name::PluginName;
 use crate::supervise::{Mesh, MeshOptions, Runtimes};
+use crate::telemetry::{self, Collector, Push, Source};
 use crate::transport::InProcess;
 
 /// Describes a host. Nothing happens before [`start`](Self::start) or [`open`](Self::open).
@@ -38,6 +42,17 @@ pub struct HostBuilder {
     services: InProcess,
     environment: Option<Vec<(OsString, OsString)>>,
     adopts_orphans: bool,
+    collector: Option<Collector>,
+    meter_provider: Option<Provider>,
+}
+
+/// A meter provider of the program.
+struct Provider(Box<dyn MeterProvider + Send + Sync>);
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeterProvider")
+    }
 }
 
 impl HostBuilder {
@@ -79,6 +94,21 @@ impl HostBuilder {
     /// The environment from which plugins get what is on the allow-list. Default: that of this process.
     pub fn environment(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.environment = Some(environment.into_iter().collect());
+        self
+    }
+
+    /// Sends metrics to this collector, instead of to one of its own that `telemetry.otlp` describes: for who sends
+    /// [traces](crate::telemetry::Traces) there too, which then are of the same service instance.
+    pub fn collector(mut self, collector: Collector) -> Self {
+        self.collector = Some(collector);
+        self
+    }
+
+    /// Makes observable instruments of everything that the host counts, for the readers of a meter provider that the program has
+    /// anyway. They are read when it collects, and end with the host. Histograms appear as the counters `NAME.bucket`
+    /// (with the bound as `le`), `NAME.count` and `NAME.sum`, since OpenTelemetry has no observable histogram.
+    pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
+        self.meter_provider = Some(Provider(Box::new(provider)));
         self
     }
 
@@ -125,6 +155,10 @@ impl HostBuilder {
     /// There is no host.
     pub async fn open(self) -> Result<Host, HostError> {
         let system = |what| move |source| HostError::System { what, source };
+        let collector = match self.collector {
+            Some(collector) => Some(collector),
+            None => Collector::new(&self.config.telemetry)?,
+        };
         // Early, since the launcher forks its watchdog from this process.
         let launcher = Launcher::start(LauncherOptions::default().adopts_orphans(self.adopts_orphans))?;
         let search = match &self.config.run_dir {
@@ -177,6 +211,19 @@ impl HostBuilder {
             addresses,
             shutdown,
         });
+        let calls = ServerCalls::new(catalog.clone());
+        let (board, router) = (shared.mesh.board().clone(), shared.mesh.router().clone());
+        let metrics = Arc::new(Source::new(shared.started, board, router, calls.clone()));
+        if let Some(provider) = self.meter_provider {
+            telemetry::register(&*provider.0, &metrics);
+        }
+        let push =
+            collector.map(|collector| Push::start(collector, Source::clone(&metrics), control.handle()));
+        let pages = Arc::new(HostPages { metrics: metrics.clone(), shared: shared.clone() });
+        let metrics_address = bound.pages_address();
+        if let Some(address) = metrics_address {
+            tracing::info!(%address, "serving metrics in plaintext to anybody who reaches this address");
+        }
         let callers = Arc::new(shared.mesh.callers().clone());
         let admin = admin::service(shared.clone(), control.handle().clone());
         let services = Services {
@@ -184,9 +231,11 @@ impl HostBuilder {
             catalog,
             health: Arc::new(health),
             callers,
+            pages,
+            calls,
         };
         let gateway = bound.serve(shared.mesh.router().channel(), services);
-        Ok(Host { gateway: Some(gateway), control, shared })
+        Ok(Host { gateway: Some(gateway), control, metrics, metrics_address, push, shared })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::gateway::BindError;
 use crate::identity::WatchError;
 use crate::launch::{LaunchError, RunDirectoryError};
 use crate::supervise::LoadError;
+use crate::telemetry::CollectorError;
 
 /// Why there is no host.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum HostError {
     /// The certificates of its gateway are no good.
     #[error("the gateway's certificates: {0}")]
     Certificates(#[from] WatchError),
+    /// What it tells of itself cannot be sent where it should be.
+    #[error("telemetry.otlp: {0}")]
+    Collector(#[from] CollectorError),
     /// The system refused something small.
     #[error("the system refused {what}: {source}")]
     System {

@@ -47,7 +47,8 @@ pub(super) fn bind(config: &Config, run_dir: &RunDirectory) -> Result<Listening,
     }
     let admin = config.admin.identities.iter().map(ToString::to_string).collect();
     let limits = limits(&config.gateway.limits);
-    let bound = Gateway::bind(gateway::Config { listen, limits, admin })?;
+    let pages = config.telemetry.metrics_listen;
+    let bound = Gateway::bind(gateway::Config { listen, limits, admin, pages })?;
     let addresses = bound.addresses().iter().map(text).collect();
     Ok(Listening { bound, addresses, callback_address: unix(&path), certificates })
 }

@@ -51,7 +51,8 @@ where
     B::Error: Into<BoxError>,
 {
     /// Sends the head at once, the rest as it is polled.
-    pub(super) fn begin(picked: Picked, request: Request<Replay<B>>) -> Self {
+    pub(super) fn begin(mut picked: Picked, mut request: Request<Replay<B>>) -> Self {
+        picked.call.trace(&mut request);
         Self { sending: picked.slot.send(request), call: Some(picked.call) }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
@@ -15,6 +15,7 @@ use super::record::Record;
 use super::{Endpoint, MessageMeter, Method, RouteError, reserved};
 use crate::resilience::breaker::{Probe, Verdict};
 use crate::resilience::clock::Moment;
+use crate::span::CallSpan;
 use crate::transport::{BodyError, ResponseBody};
 
 /// An attempt on its endpoint, counted there until it ends. One that is dropped before was cancelled.
@@ -32,6 +33,7 @@ struct Counted {
     is_answered: bool,
     /// Of the whole call, once this attempt is the one that counts.
     record: Option<Record>,
+    span: CallSpan,
 }
 
 impl Call {
@@ -44,13 +46,28 @@ impl Call {
     ) -> Self {
         endpoint.begin();
         method.route().begin();
-        let counted = Counted { method, probe, began: now, is_answered: false, record: None };
+        let counted = Counted {
+            method,
+            probe,
+            began: now,
+            is_answered: false,
+            record: None,
+            span: CallSpan::default(),
+        };
         Self { endpoint, counted: Some(counted) }
     }
 
     /// A call that the endpoint knows nothing of.
     pub(super) fn uncounted(endpoint: Arc<Endpoint>) -> Self {
         Self { endpoint, counted: None }
+    }
+
+    /// Gives it a span, if anybody wants one, which the request tells of.
+    pub(super) fn trace<B>(&mut self, request: &mut Request<B>) {
+        if let Some(Counted { method, span, .. }) = &mut self.counted {
+            let (is_known, plugin) = (method.info().is_some(), method.route().plugin());
+            *span = CallSpan::attempt(request, is_known, plugin.as_str(), self.endpoint.name().as_str());
+        }
     }
 
     /// Where it goes.
@@ -106,7 +123,10 @@ impl Call {
             Some(Pushback::After(pushback)) => Some(pushback),
             Some(Pushback::Never) | None => None,
         };
-        let Some(Counted { method, probe, began, is_answered, record }) = self.counted.take() else { return };
+        let Some(Counted { method, probe, began, is_answered, record, span }) = self.counted.take() else {
+            return;
+        };
+        span.ends_with(outcome.code());
         let route = method.route();
         let now = route.now();
         let verdict = outcome.verdict(method.policy().circuit_breaker.codes);

@@ -42,7 +42,7 @@ impl Channel {
         Self { router }
     }
 
-    fn send<B>(&self, request: Request<B>) -> Result<ResponseFuture<B>, RouteError>
+    fn send<B>(&self, mut request: Request<B>) -> Result<ResponseFuture<B>, RouteError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -50,8 +50,10 @@ impl Channel {
         let wishes = Wishes::of(request.headers());
         let method = self.router.find(request.uri().path(), wishes.plugin)?;
         let now = method.route().now();
-        let record = Record::new(method.clone(), now);
-        match self.admit(method, &wishes, request.headers(), now) {
+        let mut record = Record::new(method.clone(), now);
+        let admitted = self.admit(method, &wishes, request.headers(), now);
+        record.trace(&mut request);
+        match admitted {
             Ok((method, terms)) if method.rescue().is_some() && terms.pinned.is_none() => {
                 let response =
                     rescued(self.clone(), method, terms, request.map(tonic::body::Body::new), record, now);

@@ -74,6 +74,7 @@ pub struct Endpoint {
     in_flight: AtomicU64,
     calls: AtomicU64,
     failures: AtomicU64,
+    ejections: AtomicU64,
     latency: PeakEwma,
     /// `None`: it is trusted whatever it does.
     breaker: Option<Arc<Breaker>>,
@@ -100,6 +101,7 @@ impl Endpoint {
             in_flight: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
             latency: PeakEwma::new(policy.balance.ewma_decay),
             breaker: breaker_settings(policy).map(Breaker::new),
             idle: Notify::new(),
@@ -162,6 +164,15 @@ impl Endpoint {
     /// Calls among them that failed for a reason of the instance or the connection.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Times that its breaker opened after it was closed.
+    pub(crate) fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_ejection(&self) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until nothing is in flight.

@@ -51,7 +51,7 @@ pub struct Method {
     policy: Policy,
     backoff: Backoff,
     balancer: Balancer,
-    stats: MethodStats,
+    stats: Arc<MethodStats>,
     rates: Option<Arc<RateLimits>>,
     /// Whether the deadline is said for this service or method.
     is_timeout_its_own: bool,
@@ -59,7 +59,14 @@ pub struct Method {
 }
 
 impl Method {
-    pub(super) fn new(route: Arc<Route>, service: Arc<str>, info: Option<MethodInfo>) -> Arc<Self> {
+    /// `before` is the method of the same name on the route that this one replaces: what is counted goes on.
+    pub(super) fn new(
+        route: Arc<Route>,
+        service: Arc<str>,
+        info: Option<MethodInfo>,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let stats = before.map_or_else(|| Arc::new(MethodStats::new()), |before| before.stats.clone());
         let name = info.as_ref().map(|info| info.name.as_str());
         let said = info.as_ref().and_then(|info| info.idempotency);
         let policy = route.policies().of(&service, name, said);
@@ -85,7 +92,7 @@ impl Method {
             policy,
             backoff,
             balancer,
-            stats: MethodStats::new(),
+            stats,
             is_timeout_its_own,
         })
     }
@@ -158,7 +165,7 @@ impl Method {
     }
 
     /// What is counted of its calls.
-    pub(crate) fn stats(&self) -> &MethodStats {
+    pub(crate) fn stats(&self) -> &Arc<MethodStats> {
         &self.stats
     }
 

@@ -276,6 +276,7 @@ impl Route {
     pub(super) fn breaker_changed(&self, endpoint: &Endpoint, transition: Option<Transition>) {
         match transition {
             Some(Transition::Opened { rule, until }) => {
+                endpoint.count_ejection();
                 let rest = until.since(self.now());
                 tracing::warn!(
                     plugin = %self.plugin, instance = %endpoint.name(), ?rule, rest_ms = rest.as_millis() as u64,

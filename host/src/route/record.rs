@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use http::Request;
 use tonic::Code;
 
 use super::Method;
 use crate::resilience::clock::Moment;
 use crate::resilience::limiter::Permit;
+use crate::span::CallSpan;
 
 /// A call that has begun and will be counted when it ends. One that is dropped before was cancelled by its caller.
 #[derive(Debug)]
@@ -16,13 +18,20 @@ pub(super) struct Record {
     is_over: bool,
     /// Its place among the calls that may be in flight.
     permit: Option<Permit>,
+    span: CallSpan,
     /// Of the call in whose place this one is made: it ends with it.
     origin: Option<Box<Self>>,
 }
 
 impl Record {
     pub(super) fn new(method: Arc<Method>, began: Moment) -> Self {
-        Self { method, began, is_over: false, permit: None, origin: None }
+        Self { method, began, is_over: false, permit: None, origin: None, span: CallSpan::default() }
+    }
+
+    /// Gives it a span, if anybody wants one, which the request tells of.
+    pub(super) fn trace<B>(&mut self, request: &mut Request<B>) {
+        let (is_known, plugin) = (self.method.info().is_some(), self.method.route().plugin());
+        self.span = CallSpan::call(request, is_known, plugin.as_str());
     }
 
     /// It holds a place until it ends.
@@ -54,6 +63,7 @@ impl Record {
     fn note(&mut self, code: Code, now: Moment) {
         if !std::mem::replace(&mut self.is_over, true) {
             self.method.stats().record(code, now.since(self.began));
+            self.span.ends_with(code);
             self.permit = None;
             if let Some(origin) = self.origin.take() {
                 // Another plugin's, with a clock of its own.

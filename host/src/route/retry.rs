@@ -99,7 +99,7 @@ mod tests {
         let policies = Policies::default().with(SetBy::Host, said);
         let settings = RouteSettings { policies, ..RouteSettings::default() };
         let info = MethodInfo { name: "M".into(), idempotency: Some(idempotency), ..MethodInfo::default() };
-        Method::new(Route::new("test".parse().unwrap(), settings), "s.S".into(), Some(info))
+        Method::new(Route::new("test".parse().unwrap(), settings), "s.S".into(), Some(info), None)
     }
 
     const UNAVAILABLE: Why = Why::Status(Code::Unavailable, None);

@@ -99,6 +99,17 @@ impl Router {
         table.services.iter().map(|(service, methods)| (service.clone(), providers(methods))).collect()
     }
 
+    /// Every route that is in use, with its methods.
+    pub(crate) fn routes(&self) -> Vec<(Arc<Route>, Vec<Arc<Method>>)> {
+        let table = self.0.table.load();
+        let methods = |service: &Service| service.methods.iter().chain([&service.any]).cloned().collect();
+        let of_entry = |entry: &Entry| {
+            let methods: Vec<Vec<_>> = entry.services.values().map(methods).collect();
+            (entry.route.clone(), methods.concat())
+        };
+        table.plugins.values().map(of_entry).collect()
+    }
+
     /// A service that sends any gRPC call where it belongs.
     pub fn channel(&self) -> Channel {
         Channel::new(self.clone())
@@ -202,7 +213,7 @@ impl Entry {
 }
 
 impl Service {
-    /// Methods that are the same as before, on the same route, keep what they remember.
+    /// Methods that are the same as before, on the same route, keep what they remember; on another, what is counted of them.
     fn new(route: &Arc<Route>, info: ServiceInfo, before: Option<Self>) -> (Arc<str>, Self) {
         let ServiceInfo { name, methods: mut infos } = info;
         let (before_any, mut known) = before.map(|before| (before.any, before.methods)).unzip();
@@ -210,16 +221,19 @@ impl Service {
         if infos.is_empty() {
             infos = known.iter().filter_map(|method| as_before(route, &name, method)).collect();
         }
-        let mut same = |info: &MethodInfo| {
-            let is_same =
-                |method: &Arc<Method>| method.info() == Some(info) && Arc::ptr_eq(method.route(), route);
-            known.iter().position(is_same).map(|index| known.swap_remove(index))
+        let is_here = |method: &Method| Arc::ptr_eq(method.route(), route);
+        let any = match before_any {
+            Some(any) if is_here(&any) => any,
+            before => Method::new(route.clone(), name.into(), None, before.as_deref()),
         };
-        let any = before_any.filter(|any| Arc::ptr_eq(any.route(), route));
-        let any = any.unwrap_or_else(|| Method::new(route.clone(), name.into(), None));
         let name = any.service().clone();
-        let method =
-            |info| same(&info).unwrap_or_else(|| Method::new(route.clone(), name.clone(), Some(info)));
+        let method = |info: MethodInfo| {
+            let before = known.iter().position(|method| method.name() == info.name);
+            match before.map(|index| known.swap_remove(index)) {
+                Some(same) if same.info() == Some(&info) && is_here(&same) => same,
+                before => Method::new(route.clone(), name.clone(), Some(info), before.as_deref()),
+            }
+        };
         let methods = infos.into_iter().map(method).collect();
         (name, Self { any, methods })
     }
@@ -288,6 +302,7 @@ mod tests {
         router.insert(route(), ["a.B".to_owned()]);
         let after_reload = router.find("/a.B/C", None).unwrap();
         assert!(after_reload.is_idempotent() && !Arc::ptr_eq(after_reload.route(), method.route()));
+        assert!(Arc::ptr_eq(after_reload.stats(), method.stats()), "counters go on");
         router.insert(route(), [described(&["D"])]);
         assert!(router.find("/a.B/C", None).unwrap().info().is_none(), "it is gone");
     }

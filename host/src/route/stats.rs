@@ -1,23 +1,19 @@
 //! What is counted of the calls to one method.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tonic::Code;
 
+use crate::resilience::by_code::LatencyByCode;
 use crate::resilience::clock::Moment;
 use crate::resilience::latency::LatencyHistogram;
 use crate::resilience::quantile::ObservedQuantile;
 
-/// Status codes there are.
-const CODES: usize = 17;
-
 /// What is counted of the calls to one method, from the host's start on.
 #[derive(Debug)]
 pub(crate) struct MethodStats {
-    /// Calls by status: most methods see two or three of them.
-    by_code: [OnceLock<Box<LatencyHistogram>>; CODES],
+    by_code: LatencyByCode,
     p95: ObservedQuantile,
     events: [AtomicU64; EVENTS],
 }
@@ -54,10 +50,8 @@ impl MethodStats {
     }
 
     /// A call has ended.
-    pub(super) fn record(&self, code: Code, took: Duration) {
-        if let Some(histogram) = self.by_code.get(code as usize) {
-            histogram.get_or_init(|| Box::new(LatencyHistogram::new())).record(took);
-        }
+    pub(crate) fn record(&self, code: Code, took: Duration) {
+        self.by_code.record(code, took);
     }
 
     pub(super) fn count(&self, event: Event) {
@@ -73,13 +67,12 @@ impl MethodStats {
 
     /// Calls by the status they ended with; those that never occurred are left out.
     pub(crate) fn by_code(&self) -> impl Iterator<Item = (Code, &LatencyHistogram)> {
-        let codes = (0..).map(Code::from_i32);
-        codes.zip(&self.by_code).filter_map(|(code, histogram)| Some((code, &**histogram.get()?)))
+        self.by_code.iter()
     }
 
     /// What 95 of 100 good calls took at most, of late; `None` while there are too few.
     pub(crate) fn p95(&self, now: Moment) -> Option<Duration> {
-        self.p95.get(self.by_code.get(Code::Ok as usize)?.get()?, now)
+        self.p95.get(self.by_code.of(Code::Ok)?, now)
     }
 }
 

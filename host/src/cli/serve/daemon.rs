@@ -14,10 +14,14 @@ use crate::cli::exit::Exit;
 use crate::cli::lock::Lock;
 use crate::cli::terminal::Terminal;
 use crate::launch::guardian::{Ward, end_all_descendants};
-use crate::{Host, Problem};
+use crate::telemetry::{Collector, Traces};
+use crate::{Host, HostError, Problem};
 
 /// How long killing what is left may take when the guardian is gone.
 const LAST_KILL: Duration = Duration::from_secs(5);
+
+/// How long ending waits until the last spans are sent: a collector that is there takes milliseconds.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// How long to wait for a plugin to describe itself, which it does once it is ready: an example of a call is worth
 /// that much.
@@ -51,12 +55,41 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
     let ward = Ward::take(Some(marker)).map_err(ServeError::Ward)?;
     let mut signals = Signals::take().map_err(CliError::Runtime)?;
     let _lock = Lock::acquire(&plan.gateway)?;
-    let logging = Logging::start(&plan.config.log, terminal);
+    let (collector, traces) = telemetry(&plan)?;
+    let logging = Logging::start(&plan.config.log, terminal, traces.as_ref());
+    let ended = serve_with(logging, collector, &ward, &mut signals, plan, terminal).await;
+    if let Some(traces) = traces
+        && matches!(ended, Ok(Why::Asked(_)))
+    {
+        traces.shutdown(LAST_SPANS).await;
+    }
+    ended
+}
+
+/// Who is sent metrics and traces, if anybody.
+fn telemetry(plan: &Plan) -> Result<(Option<Collector>, Option<Traces>), CliError> {
+    let telemetry = &plan.config.telemetry;
+    let collector = Collector::new(telemetry).map_err(HostError::from).map_err(ServeError::from)?;
+    let traces = collector.clone().map(|collector| Traces::start(collector, telemetry.traces));
+    Ok((collector, traces.transpose().map_err(CliError::Runtime)?))
+}
+
+async fn serve_with(
+    logging: Logging,
+    collector: Option<Collector>,
+    ward: &Option<Ward>,
+    signals: &mut Signals,
+    plan: Plan,
+    terminal: &mut Terminal,
+) -> Result<Why, CliError> {
     let drain_timeout = plan.config.drain_timeout;
-    let builder = Host::builder().config(plan.config.clone()).adopts_orphans(true);
+    let mut builder = Host::builder().config(plan.config.clone()).adopts_orphans(true);
+    if let Some(collector) = collector {
+        builder = builder.collector(collector);
+    }
     let host = builder.open().await.map_err(ServeError::from)?;
     let gone = async {
-        match &ward {
+        match ward {
             Some(ward) => ward.gone().await,
             None => std::future::pending().await,
         }
@@ -64,8 +97,8 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
     tokio::pin!(gone);
     let problems = tokio::select! {
         problems = load(&host, &plan, terminal) => problems,
-        () = signals.any() => return Ok(end(host, Why::Asked(Duration::ZERO), &mut signals).await),
-        () = &mut gone => return Ok(end(host, Why::Orphaned, &mut signals).await),
+        () = signals.any() => return Ok(end(host, Why::Asked(Duration::ZERO), signals).await),
+        () = &mut gone => return Ok(end(host, Why::Orphaned, signals).await),
     };
     // How plugins came along has been shown.
     for problem in problems.iter().filter(|problem| !problem.is_a_state()) {
@@ -80,7 +113,7 @@ async fn serve(plan: Plan, marker: &OsStr, terminal: &mut Terminal) -> Result<Wh
         grace = host.shutdown_requested() => Why::Asked(grace),
         () = &mut gone => Why::Orphaned,
     };
-    Ok(end(host, why, &mut signals).await)
+    Ok(end(host, why, signals).await)
 }
 
 /// Starts the plugins and shows how they come along.

@@ -11,6 +11,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::cli::terminal::Terminal;
 use crate::config::{LogConfig, LogFormat};
+use crate::telemetry::Traces;
 
 /// Overrides the configured level.
 const VARIABLE: &str = "PLUGMESH_LOG";
@@ -23,8 +24,8 @@ pub(crate) struct Logging {
 }
 
 impl Logging {
-    /// Starts logging. On a terminal only warnings are shown at first: progress has the screen.
-    pub(crate) fn start(config: &LogConfig, terminal: &Terminal) -> Self {
+    /// Starts logging, and sending spans to `traces`. On a terminal only warnings are shown at first: progress has the screen.
+    pub(crate) fn start(config: &LogConfig, terminal: &Terminal, traces: Option<&Traces>) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let level = std::env::var(VARIABLE).unwrap_or_else(|_| config.level.clone());
         let first = if on_terminal { "warn" } else { level.as_str() };
@@ -41,7 +42,8 @@ impl Logging {
             false => layer.event_format(line::Text(terminal.remark_paint())).boxed(),
         };
         // A second subscriber is refused, which leaves the first one at work.
-        let _ = Registry::default().with(filter).with(layer).try_init();
+        let _ =
+            Registry::default().with(layer.with_filter(filter)).with(traces.map(Traces::layer)).try_init();
         Self { filter: handle, level }
     }
 

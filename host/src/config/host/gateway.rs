@@ -119,7 +119,7 @@ fn tcp(d: &mut Decoder<'_>, node: &Node) -> Option<TcpConfig> {
     Some(TcpConfig { listen: listen?, security: security? })
 }
 
-fn listen(d: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
+pub(super) fn listen(d: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
     let written = text(d, node)?;
     match written.parse() {
         Ok(address) => Some(address),

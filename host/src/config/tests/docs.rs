@@ -70,6 +70,11 @@ fn the_defaults_in_the_docs_are_those_of_the_code() {
     assert_eq!(default("gateway.limits.header_list_size"), limits.header_list_size.to_string());
     assert_eq!(duration("gateway.limits.handshake_timeout"), limits.handshake_timeout);
     assert_eq!(duration("gateway.limits.idle_timeout"), limits.idle_timeout);
+    let otlp = OtlpConfig::default();
+    assert_eq!(default("telemetry.service_name"), defaults::SERVICE_NAME);
+    assert_eq!(duration("telemetry.otlp.interval"), otlp.interval);
+    assert_eq!(duration("telemetry.otlp.timeout"), otlp.timeout);
+    assert_eq!(default("telemetry.traces.sample_ratio"), defaults::SAMPLE_RATIO.to_string());
 }
 
 #[test]

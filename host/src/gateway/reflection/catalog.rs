@@ -144,6 +144,14 @@ impl Catalog {
         found.find_map(|entry| entry.descriptors.pool()?.get_service_by_name(service))
     }
 
+    /// Whether any descriptor names that method.
+    pub(in crate::gateway) fn has_method(&self, service: &str, method: &str) -> bool {
+        let symbol = format!("{service}.{method}");
+        let plugins = self.0.plugins.load();
+        let mut entries = plugins.iter().map(|entry| &**entry).chain([&self.0.own]);
+        entries.any(|entry| entry.descriptors.has_symbol(&symbol))
+    }
+
     /// A service's methods, as [`service`](Self::service) finds it; none when its descriptor is unknown.
     pub fn methods(&self, service: &str) -> Vec<MethodDescriptor> {
         self.service(service, None).map(|service| service.methods().collect()).unwrap_or_default()

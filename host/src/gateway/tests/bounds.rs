@@ -370,23 +370,3 @@ async fn an_authority_that_is_a_path_is_taken() {
         assert_eq!(timeout(PATIENCE, answer).await.unwrap(), HEADERS, "{authority}");
     }
 }
-
-#[tokio::test]
-async fn http1_is_told_to_speak_grpc() {
-    let running = start(upstream(echo), Limits::default()).await;
-    for request in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /x HTTP/1.1\r\nhost: x\r\n\r\n"] {
-        let mut io = UnixStream::connect(&running.path).await.unwrap();
-        io.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        timeout(PATIENCE, io.read_to_string(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
-        assert!(body.contains("gRPC over HTTP/2"), "{answer}");
-    }
-    let mut io = UnixStream::connect(&running.path).await.unwrap();
-    io.write_all(&[0x16, 3, 1, 0, 5]).await.unwrap();
-    let mut answer = Vec::new();
-    timeout(PATIENCE, io.read_to_end(&mut answer)).await.unwrap().unwrap();
-    assert_eq!(answer, b"", "what is not HTTP gets no HTTP");
-}

@@ -17,13 +17,16 @@ use tonic::Status;
 
 use crate::gateway::reflection::Catalog;
 use crate::gateway::{
-    Callers, Config, Gateway, GatewayHandle, HealthSource, Limits, Listen, RequestBody, Services,
-    ServingStatus, Upstream,
+    Callers, Config, Gateway, GatewayHandle, HealthSource, Limits, Listen, Pages, RequestBody, ServerCalls,
+    Services, ServingStatus, Upstream,
 };
 use crate::name::{InstanceName, PluginName};
 
 /// Long enough for a slow machine; a test that needs it has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of the page of metrics.
+pub(super) const METRICS: usize = 2_000_000;
 
 pub(super) type MockBody = UnsyncBoxBody<Bytes, Status>;
 
@@ -42,6 +45,9 @@ pub(super) struct Running {
     pub(super) path: PathBuf,
     pub(super) catalog: Catalog,
     pub(super) known: Arc<Known>,
+    pub(super) calls: Arc<ServerCalls>,
+    /// Of the listener for pages alone.
+    pub(super) pages: std::net::SocketAddr,
     pub(super) directory: tempfile::TempDir,
 }
 
@@ -61,6 +67,20 @@ impl Callers for Known {
 
     fn by_token(&self, token: &str) -> Option<InstanceName> {
         self.tokens.lock().unwrap().get(token).cloned()
+    }
+}
+
+impl Pages for Known {
+    /// A large one: more than the windows of a client that does not read, and than the buffers of a socket.
+    fn metrics(&self) -> (String, &'static str) {
+        ("up 1\n".repeat(METRICS / 5), "text/plain; version=0.0.4")
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.pids.lock().unwrap().is_empty() {
+            true => Ok(()),
+            false => Err("demo is starting".to_owned()),
+        }
     }
 }
 
@@ -97,11 +117,20 @@ pub(super) async fn start_with(
     let path = directory.path().join("gateway.sock");
     listen.push(Listen::Unix { path: path.clone() });
     let listed = vec!["spiffe://test/operator".to_owned()];
-    let bound = Gateway::bind(Config { listen, limits, admin: listed }).unwrap();
+    let pages = Some("127.0.0.1:0".parse().unwrap());
+    let bound = Gateway::bind(Config { listen, limits, admin: listed, pages }).unwrap();
+    let pages = bound.pages_address().unwrap();
     let catalog = Catalog::new();
-    let services =
-        Services { admin, catalog: catalog.clone(), health: known.clone(), callers: known.clone() };
-    Running { handle: bound.serve(upstream, services), path, catalog, known, directory }
+    let calls = ServerCalls::new(catalog.clone());
+    let services = Services {
+        admin,
+        catalog: catalog.clone(),
+        health: known.clone(),
+        callers: known.clone(),
+        pages: known.clone(),
+        calls: calls.clone(),
+    };
+    Running { handle: bound.serve(upstream, services), path, catalog, known, calls, pages, directory }
 }
 
 impl Running {
