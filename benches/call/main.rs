@@ -20,8 +20,8 @@ mod targets;
 use std::process::ExitCode;
 
 use plugmesh_benches::args::Args;
-use plugmesh_benches::cell::{Cell, Results};
-use plugmesh_benches::{BoxError, report, subject};
+use plugmesh_benches::cell::Cell;
+use plugmesh_benches::{BoxError, subject};
 
 /// Rounds, unless somebody says how many.
 const ROUNDS: usize = 5;
@@ -36,22 +36,5 @@ fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let smoke = |cell: &Cell| !args.quick || !args.only.is_empty() || cells::is_smoke(&cell.name);
     let mut cells = cells::all();
     cells.retain(|cell| args.wants(&cell.name) && needed(cell) && smoke(cell));
-    if args.list {
-        cells.iter().for_each(|cell| println!("{}", cell.name));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(seed) = args.seed {
-        fastrand::seed(seed);
-    }
-    let rounds = if args.quick { 1 } else { args.rounds.unwrap_or(ROUNDS) };
-    let results = Results::measure(&cells, rounds, args.span());
-    if args.json {
-        report::print_json(&cells, &results);
-    } else if !args.check {
-        report::print_table(&cells, &results);
-    }
-    if args.check {
-        return Ok(ExitCode::from(report::print_targets(&targets, &results)));
-    }
-    Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(subject::run(&args, &cells, &targets, ROUNDS))
 }

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use plugmesh_benches::allocator::Allocator;
 use plugmesh_benches::args::Args;
-use plugmesh_benches::cell::{Cell, Metric, Results};
+use plugmesh_benches::cell::{Cell, Metric};
 use plugmesh_benches::process::{Cpus, Process};
 use plugmesh_benches::target::{Bound, Figure, Target};
-use plugmesh_benches::{BoxError, report, subject};
+use plugmesh_benches::{BoxError, subject};
 
 /// Rounds, unless somebody says how many.
 const ROUNDS: usize = 5;
@@ -27,24 +27,7 @@ fn main() -> ExitCode {
 fn benchmark(args: Args) -> Result<ExitCode, BoxError> {
     let mut cells = cells();
     cells.retain(|cell| args.wants(&cell.name));
-    if args.list {
-        cells.iter().for_each(|cell| println!("{}", cell.name));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(seed) = args.seed {
-        fastrand::seed(seed);
-    }
-    let rounds = if args.quick { 1 } else { args.rounds.unwrap_or(ROUNDS) };
-    let results = Results::measure(&cells, rounds, args.span());
-    if args.json {
-        report::print_json(&cells, &results);
-    } else if !args.check {
-        report::print_table(&cells, &results);
-    }
-    if args.check {
-        return Ok(ExitCode::from(report::print_targets(&targets(), &results)));
-    }
-    Ok(if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(subject::run(&args, &cells, &targets(), ROUNDS))
 }
 
 fn name(policy: &str, endpoints: u32, changing: bool) -> String {

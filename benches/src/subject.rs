@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 
 use crate::args::{Args, Parsed};
-use crate::{BoxError, process};
+use crate::cell::{Cell, Results};
+use crate::target::Target;
+use crate::{BoxError, process, report};
 
 /// Does what this process is there for: `act` in one of the roles that the benchmark gives to its processes, else the
 /// benchmark itself. Errors go to standard error, with their causes.
@@ -36,6 +38,29 @@ fn measure(
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Measures `cells` as the arguments say, for `rounds` unless they say how many, and prints what they ask for: the names, a
+/// table, JSON, or `targets` with the verdict as the exit code.
+pub fn run(args: &Args, cells: &[Cell], targets: &[Target], rounds: usize) -> ExitCode {
+    if args.list {
+        cells.iter().for_each(|cell| println!("{}", cell.name));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(seed) = args.seed {
+        fastrand::seed(seed);
+    }
+    let rounds = if args.quick { 1 } else { args.rounds.unwrap_or(rounds) };
+    let results = Results::measure(cells, rounds, args.span());
+    if args.json {
+        report::print_json(cells, &results);
+    } else if !args.check {
+        report::print_table(cells, &results);
+    }
+    if args.check {
+        return ExitCode::from(report::print_targets(targets, &results));
+    }
+    if results.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The error with its causes.

@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::closest::closest;
 
 /// Every code, by its number.
-const ALL: [Code; 17] = [
+pub(crate) const ALL: [Code; 17] = [
     Code::Ok,
     Code::Cancelled,
     Code::Unknown,

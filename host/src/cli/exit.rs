@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tonic::Code;
 
-use crate::code::code_name;
+use crate::code::{self, code_name};
 
 /// What a gRPC status code is added to: far from what shells (126 and up) and this command (1 to 4) use.
 const STATUS_BASE: u8 = 64;
@@ -12,27 +12,6 @@ const STATUS_BASE: u8 = 64;
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(u8);
-
-/// Every gRPC status code, in the order of the numbers.
-const CODES: [Code; 17] = [
-    Code::Ok,
-    Code::Cancelled,
-    Code::Unknown,
-    Code::InvalidArgument,
-    Code::DeadlineExceeded,
-    Code::NotFound,
-    Code::AlreadyExists,
-    Code::PermissionDenied,
-    Code::ResourceExhausted,
-    Code::FailedPrecondition,
-    Code::Aborted,
-    Code::OutOfRange,
-    Code::Unimplemented,
-    Code::Internal,
-    Code::Unavailable,
-    Code::DataLoss,
-    Code::Unauthenticated,
-];
 
 impl Exit {
     /// Done.
@@ -78,7 +57,7 @@ pub(crate) fn meanings() -> Vec<(u8, String)> {
         (Exit::DEGRADED.0, "`health`: it works, and not all is well".to_owned()),
         (Exit::UNHEALTHY.0, "`health`: it does not work, or nothing is known".to_owned()),
     ];
-    all.extend(CODES.iter().skip(1).map(|&code| {
+    all.extend(code::ALL.iter().skip(1).map(|&code| {
         let Exit(number) = Exit::from_status(code);
         (number, format!("gRPC status {} ({})", code_name(code), code as i32))
     }));
@@ -106,7 +85,7 @@ mod tests {
 
     #[test]
     fn codes_are_listed_at_their_numbers() {
-        for (number, code) in CODES.into_iter().enumerate() {
+        for (number, code) in code::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, number);
         }
     }

@@ -88,11 +88,7 @@ impl Policies {
     /// What holds for a method, or for the methods of a service of which nothing is known.
     /// `idempotency` is what the method's descriptor says.
     pub fn of(&self, service: &str, method: Option<&str>, idempotency: Option<Idempotency>) -> Policy {
-        let said = PolicySaid { idempotency, ..PolicySaid::default() };
-        let mut layers = self.layers(Some(service), method);
-        let place = layers.iter().take_while(|(set_by, _)| *set_by < SetBy::Descriptor).count();
-        layers.insert(place, (SetBy::Descriptor, &said));
-        self.decide(&layers)
+        self.with_descriptor(service, method, idempotency, |layers| self.decide(layers))
     }
 
     /// The same, value by value, with where each was said.
@@ -102,12 +98,22 @@ impl Policies {
         method: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Vec<Setting> {
-        let policy = self.of(service, method, idempotency);
-        let descriptor = PolicySaid { idempotency, ..PolicySaid::default() };
+        self.with_descriptor(service, method, idempotency, |layers| settings(&self.decide(layers), layers))
+    }
+
+    /// The layers of a method, with what its descriptor says in its place among them.
+    fn with_descriptor<T>(
+        &self,
+        service: &str,
+        method: Option<&str>,
+        idempotency: Option<Idempotency>,
+        look: impl FnOnce(&[(SetBy, &PolicySaid)]) -> T,
+    ) -> T {
+        let said = PolicySaid { idempotency, ..PolicySaid::default() };
         let mut layers = self.layers(Some(service), method);
         let place = layers.iter().take_while(|(set_by, _)| *set_by < SetBy::Descriptor).count();
-        layers.insert(place, (SetBy::Descriptor, &descriptor));
-        settings(&policy, &layers)
+        layers.insert(place, (SetBy::Descriptor, &said));
+        look(&layers)
     }
 
     /// What holds for the plugin, value by value.
@@ -117,16 +123,12 @@ impl Policies {
 
     /// The strongest layer below `service` that says anything of a section, such as `rate_limit`: whose it is.
     pub fn scope_of(&self, section: &str, service: &str, method: Option<&str>) -> SetBy {
-        let layers = self.layers(Some(service), method);
-        let says = |(_, said): &&(SetBy, &PolicySaid)| said.says_anything(section);
-        layers.iter().rev().find(says).map_or(SetBy::Default, |(set_by, _)| *set_by)
+        strongest(&self.layers(Some(service), method), |said| said.says_anything(section))
     }
 
     /// Where the value of one key was said, for a method or for the methods of a service of which nothing is known.
     pub fn set_by(&self, section: &str, key: &str, service: &str, method: Option<&str>) -> SetBy {
-        let layers = self.layers(Some(service), method);
-        let says = |(_, said): &&(SetBy, &PolicySaid)| said.says(section, key);
-        layers.iter().rev().find(says).map_or(SetBy::Default, |(set_by, _)| *set_by)
+        strongest(&self.layers(Some(service), method), |said| said.says(section, key))
     }
 
     fn layers(&self, service: Option<&str>, method: Option<&str>) -> Vec<(SetBy, &PolicySaid)> {
@@ -149,11 +151,13 @@ impl Policies {
     }
 }
 
+/// Whose the strongest layer is that `says` so.
+fn strongest(layers: &[(SetBy, &PolicySaid)], says: impl Fn(&PolicySaid) -> bool) -> SetBy {
+    layers.iter().rev().find(|(_, said)| says(said)).map_or(SetBy::Default, |(set_by, _)| *set_by)
+}
+
 fn settings(policy: &Policy, layers: &[(SetBy, &PolicySaid)]) -> Vec<Setting> {
-    let set_by = |section: &str, key: &str| {
-        let says = |(_, said): &&(SetBy, &PolicySaid)| said.says(section, key);
-        layers.iter().rev().find(says).map_or(SetBy::Default, |(set_by, _)| *set_by)
-    };
+    let set_by = |section: &str, key: &str| strongest(layers, |said| said.says(section, key));
     let mut settings = vec![Setting {
         key: "idempotency".to_owned(),
         value: policy.idempotency.to_string(),

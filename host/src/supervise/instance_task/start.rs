@@ -86,7 +86,7 @@ impl Runner {
         let last_lines = || process.as_ref().map(Process::last_lines).unwrap_or_default();
         let address = dialer.address().to_string();
         let pid = process.as_ref().map(Process::pid);
-        let pool = self.mesh.pool(dialer, self.config.policies.of_plugin().connection.max_connections);
+        let pool = self.mesh.pool(dialer, self.route.policy().connection.max_connections);
         if let Err(error) = pool.connect(opened).await {
             let error = explain(error.into(), process.as_ref(), &pool).await;
             return Err(StartFailure::new(error, last_lines()));
