@@ -18,6 +18,7 @@ mod errand;
 mod error;
 mod explain;
 mod fallback;
+mod head;
 mod hedge;
 mod message_limit;
 mod method;

@@ -7,15 +7,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::response::Parts;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
+use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use super::call::Call;
+use super::body::CallBody;
+use super::call::{Call, LiveBody};
 use super::errand::Replay;
-use super::outcome::{GRPC_STATUS, Outcome, Pushback};
+use super::outcome::{Outcome, Pushback};
 use super::plugin_route::Picked;
+use super::record::Record;
 use super::{Endpoint, RouteError, reserved};
 use crate::BoxError;
 use crate::transport::{CallError, ResponseBody, Sending};
@@ -23,22 +25,30 @@ use crate::transport::{CallError, ResponseBody, Sending};
 /// A request under way to one endpoint. Dropping it cancels the attempt there.
 #[derive(Debug)]
 pub(super) struct Attempt<B> {
-    sending: Sending<Replay<B>>,
-    call: Option<Call>,
+    stage: Stage<B>,
+    call: Call,
+}
+
+/// What is large stays where it is until somebody wants it: each move of it would cost every call.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are sent and answered, and few are kept for long")]
+enum Stage<B> {
+    Sent(Sending<Replay<B>>),
+    /// With its status, if it is nothing else.
+    Answered(Response<ResponseBody>, Option<Outcome>),
+    Over,
 }
 
 /// A response that has begun.
 pub(super) struct Answer {
-    pub(super) head: Parts,
-    pub(super) body: ResponseBody,
-    pub(super) call: Call,
+    response: Response<ResponseBody>,
+    status: Option<Outcome>,
+    call: Call,
 }
 
 /// An attempt that gave no response.
 pub(super) struct Failure {
     pub(super) status: Status,
-    /// Where it went; `None` when it was over before.
-    pub(super) endpoint: Option<Arc<Endpoint>>,
     /// Nothing of the request has reached the plugin's code: making it again cannot do it twice.
     pub(super) is_unprocessed: bool,
     /// Trying again makes no sense: it is the request that is no good.
@@ -53,43 +63,36 @@ where
     /// Sends the head at once, the rest as it is polled.
     pub(super) fn begin(mut picked: Picked, mut request: Request<Replay<B>>) -> Self {
         picked.call.trace(&mut request);
-        Self { sending: picked.slot.send(request), call: Some(picked.call) }
+        Self { stage: Stage::Sent(picked.slot.send(request)), call: picked.call }
     }
 
-    /// Where it went; `None` once it has ended.
-    pub(super) fn call(&self) -> Option<&Call> {
-        self.call.as_ref()
+    /// Where it went.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.call.endpoint()
     }
 
     /// Ends it with a status of the host's own.
     pub(super) fn give_up(&mut self, code: Code) {
-        if let Some(mut call) = self.call.take() {
-            call.end(Outcome::Status(code));
-        }
+        self.call.end(Outcome::Status(code));
+        self.stage = Stage::Over;
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failure>> {
-        let answer = ready!(Pin::new(&mut self.sending).poll(cx));
-        let Some(mut call) = self.call.take() else { return Poll::Ready(Err(Failure::over())) };
-        Poll::Ready(match answer {
-            Ok(response) => {
-                let (mut head, body) = response.into_parts();
-                reserved::strip(&mut head.headers, &[]);
-                match is_grpc(&head) {
-                    true => Ok(Answer { head, body, call }),
-                    false => {
-                        let content_type = head.headers.get(CONTENT_TYPE);
-                        let error = RouteError::not_grpc(call.endpoint(), head.status, content_type);
-                        call.end(Outcome::Status(error.code()));
-                        let endpoint = Some(call.endpoint().clone());
-                        Err(Failure {
-                            status: error.into(),
-                            endpoint,
-                            is_unprocessed: false,
-                            is_callers: false,
-                        })
-                    }
+    /// Ready when it has been answered, or has failed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Stage::Sent(sending) = &mut self.stage else { return Poll::Ready(Err(Failure::over())) };
+        let failure = match ready!(Pin::new(sending).poll(cx)) {
+            Ok(mut response) => {
+                reserved::strip(response.headers_mut(), &[]);
+                let status = Outcome::of(response.headers());
+                // Whoever gives a status of gRPC is believed.
+                if status.is_some() || is_grpc(&response) {
+                    self.stage = Stage::Answered(response, status);
+                    return Poll::Ready(Ok(()));
                 }
+                let content_type = response.headers().get(CONTENT_TYPE);
+                let error = RouteError::not_grpc(self.call.endpoint(), response.status(), content_type);
+                self.call.end(Outcome::Status(error.code()));
+                Failure { status: error.into(), is_unprocessed: false, is_callers: false }
             }
             Err(error) => {
                 let is_unprocessed = match &error {
@@ -98,37 +101,73 @@ where
                     CallError::Request(_) => false,
                 };
                 let is_callers = matches!(error, CallError::Request(_));
-                let (status, outcome) = RouteError::call_with_outcome(call.endpoint(), error);
-                call.end(outcome);
-                Err(Failure { status, endpoint: Some(call.endpoint().clone()), is_unprocessed, is_callers })
+                let (status, outcome) = RouteError::call_with_outcome(self.call.endpoint(), error);
+                self.call.end(outcome);
+                Failure { status, is_unprocessed, is_callers }
             }
-        })
+        };
+        self.stage = Stage::Over;
+        Poll::Ready(Err(failure))
+    }
+}
+
+impl<B> Attempt<B> {
+    /// The status of an answer that is nothing else, and what it says of another attempt.
+    pub(super) fn status(&self) -> Option<(Code, Option<Pushback>)> {
+        match &self.stage {
+            Stage::Answered(response, Some(status)) => {
+                Some((status.code(), status.pushback(response.headers())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends it with that status, for the sake of another attempt, and gives it as the caller would see it.
+    pub(super) fn refuse(&mut self) -> Option<Status> {
+        let Stage::Answered(response, Some(outcome)) = &self.stage else { return None };
+        self.call.end_with(*outcome, outcome.pushback(response.headers()));
+        Status::from_header_map(response.headers())
+    }
+
+    /// Its answer, when it has one. It is over by that.
+    #[inline]
+    pub(super) fn take_answer(&mut self) -> Option<Answer> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Answered(response, status) => Some(Answer { response, status, call: self.call.take() }),
+            Stage::Sent(_) | Stage::Over => None,
+        }
     }
 }
 
 impl Answer {
-    /// The status of an answer that is nothing else, and what it says of another attempt.
-    pub(super) fn status(&self) -> Option<(Code, Option<Pushback>)> {
-        match Outcome::of(&self.head.headers)? {
-            Outcome::Status(code) => Some((code, Pushback::of(&self.head.headers))),
-            Outcome::Served(_) | Outcome::Cancelled => None,
-        }
+    /// What the caller gets: a response whose messages have `max_message` bytes at most, and which goes on until
+    /// `deadline`. The call that `record` is of ends with it.
+    pub(super) fn respond(
+        self,
+        max_message: u64,
+        deadline: Option<Pin<Box<Sleep>>>,
+        record: Option<Record>,
+    ) -> Response<CallBody> {
+        let (head, body) = self.response.into_parts();
+        let body = LiveBody::new(&head.headers, self.status, body, self.call, max_message, deadline, record);
+        Response::from_parts(head, body.into())
     }
 }
 
 impl Failure {
     /// For who polls again what has given its response.
     fn over() -> Self {
-        let status = Status::cancelled("the call is over");
-        Self { status, endpoint: None, is_unprocessed: false, is_callers: true }
+        Self { status: over(), is_unprocessed: false, is_callers: true }
     }
 }
 
-/// Whether the head begins a gRPC response. Whoever gives a status of gRPC is believed; without a content-type
-/// the frames decide.
-fn is_grpc(head: &Parts) -> bool {
+/// For who polls again what has given its response.
+pub(super) fn over() -> Status {
+    Status::cancelled("the call is over")
+}
+
+/// Whether it is a gRPC response. Without a content-type the frames decide.
+fn is_grpc(response: &Response<ResponseBody>) -> bool {
     let is_content = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    let content_type = head.headers.get(CONTENT_TYPE);
-    (head.status == StatusCode::OK && content_type.is_none_or(is_content))
-        || head.headers.contains_key(&GRPC_STATUS)
+    response.status() == StatusCode::OK && response.headers().get(CONTENT_TYPE).is_none_or(is_content)
 }

@@ -31,8 +31,6 @@ struct Counted {
     probe: Option<Probe>,
     began: Moment,
     is_answered: bool,
-    /// Of the whole call, once this attempt is the one that counts.
-    record: Option<Record>,
     span: CallSpan,
 }
 
@@ -46,14 +44,7 @@ impl Call {
     ) -> Self {
         endpoint.begin();
         method.route().begin();
-        let counted = Counted {
-            method,
-            probe,
-            began: now,
-            is_answered: false,
-            record: None,
-            span: CallSpan::default(),
-        };
+        let counted = Counted { method, probe, began: now, is_answered: false, span: CallSpan::default() };
         Self { endpoint, counted: Some(counted) }
     }
 
@@ -70,27 +61,14 @@ impl Call {
         }
     }
 
+    /// The call, in other hands: from now on this one is not counted.
+    pub(super) fn take(&mut self) -> Self {
+        Self { endpoint: self.endpoint.clone(), counted: self.counted.take() }
+    }
+
     /// Where it goes.
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
-    }
-
-    /// This attempt is the one that counts: the call ends with it.
-    pub(super) fn with_record(mut self, record: Option<Record>) -> Self {
-        if let Some(counted) = &mut self.counted {
-            counted.record = record;
-        }
-        self
-    }
-
-    /// The same for a call that is known by then to count for another one.
-    pub(super) fn attach(&mut self, record: Record) {
-        if let Some(counted) = &mut self.counted {
-            match &mut counted.record {
-                Some(own) => own.in_place_of(record),
-                None => counted.record = Some(record),
-            }
-        }
     }
 
     fn is_probe(&self) -> bool {
@@ -114,18 +92,16 @@ impl Call {
 
     /// Takes note of its end. Only the first counts.
     pub(super) fn end(&mut self, outcome: Outcome) {
-        self.end_with(outcome, None);
+        let _ = self.end_with(outcome, None);
     }
 
-    /// The same, when the endpoint says how long it wants to be left alone.
-    pub(super) fn end_with(&mut self, outcome: Outcome, pushback: Option<Pushback>) {
+    /// The same, when the endpoint says how long it wants to be left alone. The time, if anybody has looked at the clock.
+    pub(super) fn end_with(&mut self, outcome: Outcome, pushback: Option<Pushback>) -> Option<Moment> {
         let pushback = match pushback {
             Some(Pushback::After(pushback)) => Some(pushback),
             Some(Pushback::Never) | None => None,
         };
-        let Some(Counted { method, probe, began, is_answered, record, span }) = self.counted.take() else {
-            return;
-        };
+        let Counted { method, probe, began, is_answered, span } = self.counted.take()?;
         span.ends_with(outcome.code());
         let route = method.route();
         let now = route.now();
@@ -136,12 +112,10 @@ impl Call {
         let is_probe = probe.is_some();
         let transition = self.endpoint.end(verdict, probe, now);
         route.end(&method, now.since(began), outcome.code(), now);
-        if let Some(record) = record {
-            record.end(outcome.code(), now);
-        }
         if is_probe || transition.is_some() {
             route.breaker_changed(&self.endpoint, transition);
         }
+        Some(now)
     }
 }
 
@@ -156,6 +130,8 @@ impl Drop for Call {
 pub(super) struct LiveBody {
     body: ResponseBody,
     call: Call,
+    /// Of the whole call, which ends with this attempt; `None` when somebody else sees to that.
+    record: Option<Record>,
     meter: MessageMeter,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Whether the status came with the head.
@@ -166,25 +142,41 @@ pub(super) struct LiveBody {
 impl LiveBody {
     pub(super) fn new(
         headers: &HeaderMap,
+        status: Option<Outcome>,
         body: ResponseBody,
-        mut call: Call,
+        call: Call,
         max_message: u64,
         deadline: Option<Pin<Box<Sleep>>>,
+        record: Option<Record>,
     ) -> Self {
-        let outcome = Outcome::of(headers);
-        match outcome {
-            Some(outcome) => call.end_with(outcome, Pushback::of(headers)),
+        let (meter, has_status) = (MessageMeter::new(max_message), status.is_some());
+        let mut live = Self { body, call, record, meter, deadline, has_status, ended: false };
+        match status {
+            Some(status) => live.finish(status, status.pushback(headers)),
             // Whoever reads the answer may take its time, and the breaker is not to wait for that.
-            None if call.is_probe() => call.goes_on(),
+            None if live.call.is_probe() => live.call.goes_on(),
             None => {}
         }
-        let meter = MessageMeter::new(max_message);
-        Self { body, call, meter, deadline, has_status: outcome.is_some(), ended: false }
+        live
     }
 
-    /// See [`Call::attach`].
+    /// The call that `record` is of ends with this one.
     pub(super) fn attach(&mut self, record: Record) {
-        self.call.attach(record);
+        match &mut self.record {
+            Some(own) => own.in_place_of(record),
+            None => self.record = Some(record),
+        }
+    }
+
+    /// The attempt has ended, and so has the call.
+    fn finish(&mut self, outcome: Outcome, pushback: Option<Pushback>) {
+        let now = self.call.end_with(outcome, pushback);
+        if let Some(record) = self.record.take() {
+            match now {
+                Some(now) => record.end(outcome.code(), now),
+                None => record.end_now(outcome.code()),
+            }
+        }
     }
 
     /// The plugin says that all is well and has not sent all of a message: nothing that a caller could trust.
@@ -203,7 +195,7 @@ impl LiveBody {
 
     fn fail_with(&mut self, status: Status, outcome: Outcome) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
-        self.call.end(outcome);
+        self.finish(outcome, None);
         Poll::Ready(Some(Err(status)))
     }
 }
@@ -248,7 +240,7 @@ impl Body for LiveBody {
                         Some(outcome) => {
                             // Nothing comes after trailers.
                             this.ended = true;
-                            this.call.end_with(outcome, Pushback::of(trailers));
+                            this.finish(outcome, outcome.pushback(trailers));
                             Poll::Ready(Some(Ok(frame)))
                         }
                         None if this.has_status => Poll::Ready(Some(Ok(frame))),

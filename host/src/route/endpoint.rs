@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::body::CallBody;
 use super::call::{Call, LiveBody};
+use super::outcome::Outcome;
 use super::{DEFAULT_MAX_MESSAGE, RouteError};
 use crate::config::Policy;
 use crate::name::{InstanceId, InstanceName};
@@ -304,7 +305,15 @@ impl tower_service::Service<Request<tonic::body::Body>> for EndpointChannel {
             let slot = endpoint.lane.slot().ok_or_else(|| RouteError::not_connected(&endpoint))?;
             let response = slot.send(request).await.map_err(|error| RouteError::call(&endpoint, error))?;
             let (head, body) = response.into_parts();
-            let body = LiveBody::new(&head.headers, body, Call::uncounted(endpoint), max_message, None);
+            let body = LiveBody::new(
+                &head.headers,
+                Outcome::of(&head.headers),
+                body,
+                Call::uncounted(endpoint),
+                max_message,
+                None,
+                None,
+            );
             Ok(Response::from_parts(head, body.into()))
         })
     }

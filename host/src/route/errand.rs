@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
+use super::head::Head;
 use super::replay::{ReplayMemory, Source};
 use super::rescue::Rescue;
 use super::{Method, timeout};
@@ -27,7 +27,7 @@ pub(super) struct Errand<B> {
     pub(super) hash: Option<u64>,
     pub(super) deadline: Option<Instant>,
     /// The head, to send it again; `None` when that never happens.
-    head: Option<Parts>,
+    head: Option<Head>,
     source: Source<B>,
 }
 
@@ -54,12 +54,14 @@ impl<B> Errand<B> {
         let room = if retry.enabled || has_substitute { retry.buffer_size.as_u64() } else { 0 };
         let may_repeat = retry.enabled || method.is_hedged() || has_substitute;
         let (mut head, body) = request.into_parts();
+        // They are of this process: a request that is made again, or goes to another process, has none.
+        head.extensions.clear();
         let source = Source::new(body, method.route().max_message(), room, memory);
         let Terms { pinned, hash, deadline, is_deadline_ours } = terms;
         if is_deadline_ours && let Some(deadline) = deadline {
-            tell(&mut head, deadline);
+            tell(&mut head.headers, deadline);
         }
-        let kept = may_repeat.then(|| head.clone());
+        let kept = may_repeat.then(|| Head::of(&head));
         let errand = Arc::new(Self { method, pinned, hash, deadline, head: kept, source });
         let first = Request::from_parts(head, Replay { errand: errand.clone(), at: 0 });
         (errand, first)
@@ -67,14 +69,15 @@ impl<B> Errand<B> {
 
     /// The request once more, after `before` attempts that the plugin may have seen; `None` when it cannot be repeated.
     pub(super) fn again(self: &Arc<Self>, before: u32) -> Option<Request<Replay<B>>> {
-        let mut head = self.head.clone().filter(|_| self.source.is_replayable())?;
+        let head = self.head.as_ref().filter(|_| self.source.is_replayable())?;
+        let mut request = head.request(Replay { errand: self.clone(), at: 0 });
         if let Some(deadline) = self.deadline {
-            tell(&mut head, deadline);
+            tell(request.headers_mut(), deadline);
         }
         if before > 0 {
-            head.headers.insert(PREVIOUS_ATTEMPTS.clone(), HeaderValue::from(before));
+            request.headers_mut().insert(PREVIOUS_ATTEMPTS.clone(), HeaderValue::from(before));
         }
-        Some(Request::from_parts(head, Replay { errand: self.clone(), at: 0 }))
+        Some(request)
     }
 
     /// Whether the request could be sent once more.
@@ -97,9 +100,9 @@ impl<B> Errand<B> {
 }
 
 /// Tells the plugin how much time is left.
-fn tell(head: &mut Parts, deadline: Instant) {
+fn tell(headers: &mut HeaderMap, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
-    head.headers.insert(timeout::HEADER.clone(), timeout::format(left));
+    headers.insert(timeout::HEADER.clone(), timeout::format(left));
 }
 
 impl<B> fmt::Debug for Errand<B> {

@@ -101,19 +101,12 @@ async fn ask(
     let method = channel.router().find(request.uri().path(), Some(plugin.as_str())).map_err(not_asked)?;
     // One type for all bodies: what stands in for a call of a call has no end.
     let request = request.map(tonic::body::Body::new);
-    let attempts = channel.call_only(method, request).map_err(not_asked)?;
-    match attempts.begun().await {
-        (Ok(begun), record) => Ok(begun.respond(record)),
-        (Err(status), record) => {
-            if let Some(record) = record {
-                record.end_now(status.code());
-            }
-            Err(match is_absence(&status) {
-                true => NoAnswer::NotAsked(status),
-                false => NoAnswer::Failed(status),
-            })
-        }
-    }
+    let mut attempts = channel.call_only(method, request).map_err(not_asked)?;
+    attempts.settle().await;
+    attempts.conclude().map_err(|status| match is_absence(&status) {
+        true => NoAnswer::NotAsked(status),
+        false => NoAnswer::Failed(status),
+    })
 }
 
 /// `message` as a body that is not compressed.

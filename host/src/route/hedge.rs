@@ -12,10 +12,10 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
-use super::attempt::{Answer, Attempt};
+use super::attempt::{Answer, Attempt, Failure, over};
 use super::call::Call;
 use super::errand::{Errand, Replay};
-use super::outcome::{Outcome, Pushback};
+use super::outcome::Pushback;
 use super::plugin_route::Picked;
 use super::stats::Event;
 use super::{Endpoint, Method, RouteError};
@@ -41,6 +41,12 @@ struct Hedge<B> {
 enum Ended {
     Answered(Box<Answer>),
     Failed(Status),
+}
+
+impl Ended {
+    fn answered(answer: Answer) -> Self {
+        Self::Answered(Box::new(answer))
+    }
 }
 
 /// Makes the attempts that the method's policy allows, and gives the first answer that counts. The others are cancelled.
@@ -94,9 +100,9 @@ where
                     index += 1;
                     continue;
                 };
-                drop(self.under_way.swap_remove(index));
+                let attempt = self.under_way.swap_remove(index);
                 freed = true;
-                if let Some(ended) = self.judge(ended.map(Box::new)) {
+                if let Some(ended) = self.judge(attempt, ended) {
                     return Poll::Ready(ended);
                 }
             }
@@ -111,9 +117,7 @@ where
             let begun = self.another();
             if self.under_way.is_empty() {
                 let failure = self.failure.take();
-                return Poll::Ready(
-                    failure.unwrap_or_else(|| Ended::Failed(Status::cancelled("the call is over"))),
-                );
+                return Poll::Ready(failure.unwrap_or_else(|| Ended::Failed(over())));
             }
             if !begun && self.next.is_none() {
                 return Poll::Pending;
@@ -122,20 +126,20 @@ where
     }
 
     /// Whether this end of an attempt is the end of the call.
-    fn judge(&mut self, ended: Result<Box<Answer>, super::attempt::Failure>) -> Option<Ended> {
+    fn judge(&mut self, mut attempt: Attempt<B>, ended: Result<(), Failure>) -> Option<Ended> {
         let non_fatal = self.errand.method.policy().hedging.non_fatal_codes;
         match ended {
-            Ok(mut answer) => match answer.status() {
+            Ok(()) => match attempt.status() {
                 Some((code, pushback)) if code != Code::Ok && non_fatal.contains(code) => {
                     self.is_pushed_back |= pushback == Some(Pushback::Never);
                     if let Some(Pushback::After(delay)) = pushback {
                         self.next = Some(after(delay));
                     }
-                    answer.call.end_with(Outcome::Status(code), pushback);
-                    self.failure = Some(Ended::Answered(answer));
+                    attempt.refuse();
+                    self.failure = attempt.take_answer().map(Ended::answered);
                     None
                 }
-                _ => Some(Ended::Answered(answer)),
+                _ => attempt.take_answer().map(Ended::answered),
             },
             Err(failure) if failure.is_callers => Some(Ended::Failed(failure.status)),
             Err(failure) if failure.is_unprocessed || non_fatal.contains(failure.status.code()) => {

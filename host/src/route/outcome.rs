@@ -42,6 +42,11 @@ impl Outcome {
         }
     }
 
+    /// What the headers or trailers that it was in say of another attempt.
+    pub(super) fn pushback(self, headers: &HeaderMap) -> Option<Pushback> {
+        if self.is_ok() { None } else { Pushback::of(headers) }
+    }
+
     /// What it says of the endpoint, where `failures` are the codes that blame it.
     pub(super) fn verdict(self, failures: Codes) -> Verdict {
         match self {
@@ -64,7 +69,7 @@ pub(super) enum Pushback {
 
 impl Pushback {
     /// What trailers say; `None` when they say nothing.
-    pub(super) fn of(trailers: &HeaderMap) -> Option<Self> {
+    fn of(trailers: &HeaderMap) -> Option<Self> {
         let value = trailers.get(&PUSHBACK)?;
         // A negative number, and what is none, means: do not try again.
         let millis = value.to_str().ok().and_then(|text| text.parse().ok());

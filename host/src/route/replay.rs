@@ -67,11 +67,18 @@ impl Held {
         self.bytes += if taken { bytes } else { 0 };
         taken
     }
+
+    fn give_back(&mut self) {
+        match std::mem::take(&mut self.bytes) {
+            0 => {}
+            bytes => self.memory.give_back(bytes),
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.memory.give_back(self.bytes);
+        self.give_back();
     }
 }
 
@@ -91,8 +98,7 @@ struct State<B> {
     lossy: bool,
     /// Bytes that may still be kept.
     room: u64,
-    taken: u64,
-    memory: Arc<ReplayMemory>,
+    held: Held,
 }
 
 impl<B> Source<B> {
@@ -106,8 +112,7 @@ impl<B> Source<B> {
             ended: false,
             lossy: false,
             room,
-            taken: 0,
-            memory,
+            held: Held::new(memory),
         }))
     }
 
@@ -187,7 +192,7 @@ impl<B> State<B> {
     fn forget(&mut self) {
         self.lossy = true;
         self.kept = Vec::new();
-        self.memory.give_back(std::mem::take(&mut self.taken));
+        self.held.give_back();
     }
 
     fn keep(&mut self, data: &Bytes) {
@@ -195,18 +200,11 @@ impl<B> State<B> {
             return;
         }
         let length = data.len() as u64;
-        if length <= self.room && self.memory.take(length) {
+        if length <= self.room && self.held.take(length) {
             self.room -= length;
-            self.taken += length;
             self.kept.push(data.clone());
         } else {
             self.forget();
         }
-    }
-}
-
-impl<B> Drop for State<B> {
-    fn drop(&mut self) {
-        self.memory.give_back(self.taken);
     }
 }

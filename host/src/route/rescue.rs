@@ -70,13 +70,17 @@ pub(super) async fn rescued(
         },
     };
     let (errand, first) = channel.errand(method.clone(), terms, request);
-    let (begun, mut record) = Channel::begin(errand.clone(), first, record, now).begun().await;
-    let answered = match (begun, &keeper) {
-        (Ok(begun), None) => return Ok(begun.respond(record)),
-        (Ok(begun), Some(keeper)) => keeper.answered(begun.respond(None), &mut held).await,
+    let mut attempts = Channel::begin(errand.clone(), first, record, now);
+    attempts.settle().await;
+    // An answer that is kept is read to its end, which may be another than that of the call.
+    let mut record = if keeper.is_some() { attempts.take_record() } else { None };
+    let answered = match (attempts.respond(), &keeper) {
+        (Ok(response), None) => return Ok(response),
+        (Ok(response), Some(keeper)) => keeper.answered(response, &mut held).await,
         (Err(status), None) => Err(status),
         (Err(status), Some(keeper)) => keeper.failed(status),
     };
+    record = record.or_else(|| attempts.take_record());
     let substitute = method.rescue().and_then(|rescue| rescue.substitute.as_ref());
     let answered = match (answered, substitute) {
         (Err(status), Some(substitute)) if is_absence(&status) => {

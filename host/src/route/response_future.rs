@@ -13,18 +13,16 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
-use super::attempt::{Answer, Attempt, Failure};
+use super::RouteError;
+use super::attempt::{Answer, Attempt, Failure, over};
 use super::body::CallBody;
-use super::call::LiveBody;
 use super::errand::{Errand, Replay};
 use super::error::mark_absence;
 use super::hedge::hedged;
-use super::outcome::Outcome;
 use super::plugin_route::Picked;
 use super::record::Record;
 use super::retry::{History, Why};
 use super::unpicked::Unpicked;
-use super::{Endpoint, RouteError};
 use crate::BoxError;
 use crate::resilience::limiter::Permit;
 
@@ -59,6 +57,8 @@ enum State<B> {
     Waiting(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
     /// Several attempts at once.
     Hedged(Pin<Box<dyn Future<Output = Result<Begun, Status>> + Send>>),
+    /// One of several attempts has been answered. Empty after the response was given.
+    Begun(Option<Box<Begun>>),
     /// Empty after the status was given.
     Failed(Option<Status>),
 }
@@ -78,16 +78,17 @@ struct Sent<B> {
 type Resumed<B> = (Sent<B>, Option<Permit>);
 
 /// A response that has begun, and how long it may go on.
-pub(super) struct Begun {
+struct Begun {
     answer: Answer,
     max_message: u64,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// What becomes of a call when an attempt ends.
-#[allow(clippy::large_enum_variant, reason = "nearly all are done, and none is kept")]
 enum Next<B> {
-    Done(Result<Begun, Status>),
+    /// Its answer is that of the call.
+    Answered,
+    Failed(Status),
     Again(Pin<Box<dyn Future<Output = Result<Resumed<B>, Status>> + Send>>),
 }
 
@@ -160,17 +161,50 @@ where
         Self { state, record: Some(record) }
     }
 
-    /// The response as it has begun, or why there is none, and the record of the call, which has not ended by that.
-    pub(super) async fn begun(mut self) -> (Result<Begun, Status>, Option<Record>) {
-        let result = poll_fn(|cx| self.poll(cx)).await;
-        (result, self.record)
+    /// Goes on until it is answered or has failed.
+    pub(super) async fn settle(&mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Begun, Status>> {
-        let result = loop {
+    /// The response of a call that has been answered, or why there is none. The record goes with the response, unless it has
+    /// been [taken](Self::take_record).
+    pub(super) fn respond(&mut self) -> Result<Response<CallBody>, Status> {
+        match &mut self.state {
+            State::Sent(Sent { errand, attempt, deadline, .. }) => {
+                let answer = attempt.take_answer().ok_or_else(over)?;
+                Ok(answer.respond(errand.method.route().max_message(), deadline.take(), self.record.take()))
+            }
+            State::Begun(begun) => {
+                let Begun { answer, max_message, deadline } = *begun.take().ok_or_else(over)?;
+                Ok(answer.respond(max_message, deadline, self.record.take()))
+            }
+            State::Failed(status) => Err(status.take().unwrap_or_else(over)),
+            State::Waiting(_) | State::Hedged(_) => Err(over()),
+        }
+    }
+
+    /// The same, where a call that has no response ends with that.
+    pub(super) fn conclude(&mut self) -> Result<Response<CallBody>, Status> {
+        let response = self.respond();
+        if let Err(status) = &response
+            && let Some(record) = self.record.take()
+        {
+            record.end_now(status.code());
+        }
+        response
+    }
+
+    /// From now on somebody else sees to it that the call is counted.
+    pub(super) fn take_record(&mut self) -> Option<Record> {
+        self.record.take()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
             self.state = match &mut self.state {
                 State::Sent(sent) => match ready!(sent.poll(cx)) {
-                    Next::Done(result) => break result,
+                    Next::Answered => return Poll::Ready(()),
+                    Next::Failed(status) => State::Failed(Some(status)),
                     Next::Again(waiting) => State::Waiting(waiting),
                 },
                 State::Waiting(waiting) => match ready!(waiting.as_mut().poll(cx)) {
@@ -182,13 +216,13 @@ where
                     }
                     Err(status) => State::Failed(Some(status)),
                 },
-                State::Hedged(hedged) => break ready!(hedged.as_mut().poll(cx)),
-                // For who polls again what has given its response.
-                State::Failed(status) => break Err(status.take().unwrap_or_else(over)),
+                State::Hedged(hedged) => match ready!(hedged.as_mut().poll(cx)) {
+                    Ok(begun) => State::Begun(Some(Box::new(begun))),
+                    Err(status) => State::Failed(Some(status)),
+                },
+                State::Begun(_) | State::Failed(_) => return Poll::Ready(()),
             };
-        };
-        self.state = State::Failed(None);
-        Poll::Ready(result)
+        }
     }
 }
 
@@ -204,27 +238,8 @@ where
             Kind::Plain(attempts) => attempts,
             Kind::Rescued(response) => return response.as_mut().poll(cx),
         };
-        let result = ready!(attempts.poll(cx));
-        let record = attempts.record.take();
-        Poll::Ready(match result {
-            Ok(begun) => Ok(begun.respond(record)),
-            Err(status) => {
-                if let Some(record) = record {
-                    record.end_now(status.code());
-                }
-                Err(status)
-            }
-        })
-    }
-}
-
-impl Begun {
-    /// `record` is that of the call, unless somebody else ends it.
-    pub(super) fn respond(self, record: Option<Record>) -> Response<CallBody> {
-        let Answer { head, body, call } = self.answer;
-        let call = call.with_record(record);
-        let body = LiveBody::new(&head.headers, body, call, self.max_message, self.deadline);
-        Response::from_parts(head, body.into())
+        ready!(attempts.poll(cx));
+        Poll::Ready(attempts.conclude())
     }
 }
 
@@ -254,80 +269,71 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next<B>> {
         if let Poll::Ready(ended) = self.attempt.poll(cx) {
             return Poll::Ready(match ended {
-                Ok(answer) => self.answered(answer),
+                Ok(()) => self.answered(),
                 Err(failure) => self.failed(failure),
             });
         }
         // An answer that is there counts even when time is up as well.
         if is_over(&mut self.deadline, cx) {
-            let error = self.endpoint().map(|endpoint| RouteError::deadline(&endpoint));
+            let error = RouteError::deadline(self.attempt.endpoint());
             self.attempt.give_up(Code::DeadlineExceeded);
-            return Poll::Ready(Next::Done(Err(error.map_or_else(over, Status::from))));
+            return Poll::Ready(Next::Failed(error.into()));
         }
         if is_over(&mut self.timeout, cx) {
             self.timeout = None;
-            if let Some(endpoint) = self.endpoint()
-                && let Ok(next) = self.again(&endpoint, Why::TimedOut, RouteError::deadline(&endpoint).into())
-            {
+            if let Some(pause) = self.pause(Why::TimedOut) {
+                let error = RouteError::deadline(self.attempt.endpoint());
                 self.attempt.give_up(Code::DeadlineExceeded);
-                return Poll::Ready(next);
+                return Poll::Ready(self.again(pause, error.into()));
             }
         }
         Poll::Pending
     }
 
-    fn endpoint(&self) -> Option<Arc<Endpoint>> {
-        self.attempt.call().map(|call| call.endpoint().clone())
-    }
-
-    fn answered(&mut self, mut answer: Answer) -> Next<B> {
-        let endpoint = answer.call.endpoint().clone();
-        if let Some((code, pushback)) = answer.status()
+    fn answered(&mut self) -> Next<B> {
+        if let Some((code, pushback)) = self.attempt.status()
             && code != Code::Ok
+            && let Some(pause) = self.pause(Why::Status(code, pushback))
+            && let Some(status) = self.attempt.refuse()
         {
-            let why = Why::Status(code, pushback);
-            let status = Status::from_header_map(&answer.head.headers).unwrap_or_else(over);
-            if let Ok(next) = self.again(&endpoint, why, status) {
-                answer.call.end_with(Outcome::Status(code), pushback);
-                return next;
-            }
+            return self.again(pause, status);
         }
         self.errand.commit();
-        let max_message = self.errand.method.route().max_message();
-        Next::Done(Ok(Begun { answer, max_message, deadline: self.deadline.take() }))
+        Next::Answered
     }
 
     fn failed(&mut self, failure: Failure) -> Next<B> {
-        let Failure { status, endpoint, is_unprocessed, is_callers } = failure;
-        match endpoint {
-            Some(endpoint) if !is_callers => {
-                let why = match is_unprocessed {
-                    true => Why::Unprocessed,
-                    false => Why::Status(status.code(), None),
-                };
-                self.again(&endpoint, why, status).unwrap_or_else(|status| Next::Done(Err(status)))
-            }
-            _ => Next::Done(Err(status)),
+        let Failure { status, is_unprocessed, is_callers } = failure;
+        if is_callers {
+            return Next::Failed(status);
+        }
+        let why = match is_unprocessed {
+            true => Why::Unprocessed,
+            false => Why::Status(status.code(), None),
+        };
+        match self.pause(why) {
+            Some(pause) => self.again(pause, status),
+            None => Next::Failed(status),
         }
     }
 
-    /// Makes another attempt if that is allowed and makes sense, or gives `status` back. It is what the caller gets when there is
-    /// no endpoint for another attempt, or no time.
-    fn again(&mut self, endpoint: &Arc<Endpoint>, why: Why, status: Status) -> Result<Next<B>, Status> {
-        let method = &self.errand.method;
+    /// How long to wait before another attempt; `None` when none is allowed, or none makes sense.
+    fn pause(&mut self, why: Why) -> Option<Duration> {
         if !self.errand.is_repeatable() {
-            return Err(status);
+            return None;
         }
-        let Some(pause) = self.history.next(method, endpoint, why, method.route().now()) else {
-            return Err(status);
-        };
+        let method = &self.errand.method;
+        let pause = self.history.next(method, self.attempt.endpoint(), why, method.route().now())?;
+        let is_in_time = self.errand.deadline.is_none_or(|deadline| Instant::now() + pause < deadline);
+        is_in_time.then_some(pause)
+    }
+
+    /// Makes another attempt after a pause. `status` is what the caller gets when there is no endpoint for it.
+    fn again(&mut self, pause: Duration, status: Status) -> Next<B> {
         let resumes = Instant::now() + pause;
-        if self.errand.deadline.is_some_and(|deadline| deadline <= resumes) {
-            return Err(status);
-        }
         let (errand, history) = (self.errand.clone(), std::mem::take(&mut self.history));
         let deadline = self.deadline.take();
-        Ok(Next::Again(Box::pin(async move {
+        Next::Again(Box::pin(async move {
             if pause > Duration::ZERO {
                 sleep_until(resumes).await;
             }
@@ -345,16 +351,12 @@ where
                 retries = history.retries(), "tries again: {status}"
             );
             Ok((Self::new(errand, picked, request, deadline, history), None))
-        })))
+        }))
     }
 }
 
 fn is_over(timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
     timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-}
-
-fn over() -> Status {
-    Status::cancelled("the call is over")
 }
 
 impl<B> fmt::Debug for ResponseFuture<B> {
@@ -365,6 +367,7 @@ impl<B> fmt::Debug for ResponseFuture<B> {
                 State::Sent(_) => "ResponseFuture(sent)",
                 State::Waiting(_) => "ResponseFuture(waiting)",
                 State::Hedged(_) => "ResponseFuture(hedged)",
+                State::Begun(_) => "ResponseFuture(begun)",
                 State::Failed(_) => "ResponseFuture(failed)",
             },
         })
