@@ -23,7 +23,6 @@ pub mod defaults;
 pub mod dependency;
 mod fault;
 mod glob;
-mod health_check;
 mod host;
 mod instances;
 mod json;
@@ -32,7 +31,6 @@ mod needs;
 mod options;
 mod plugin;
 mod policy;
-mod restart;
 pub mod schema;
 mod search;
 mod secret;
@@ -48,7 +46,6 @@ pub use command::{BuildCommand, BuildConfig, CommandLine, Program};
 pub use context::{Context, Platform};
 pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
-pub use health_check::{HealthCheck, HealthCheckOptions};
 pub use host::{
     AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, OtlpConfig, PluginEntry,
     PluginsConfig, ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TracesConfig,
@@ -61,11 +58,11 @@ pub use options::{PluginOptions, Requirement, Transport};
 pub use plugin::{PluginConfig, ProcessConfig, RemoteConfig, Source};
 pub use policy::{
     Balance, Balancing, BalancingSaid, Cache, CacheSaid, CircuitBreaker, CircuitBreakerSaid, Concurrency,
-    ConcurrencySaid, Connection, ConnectionSaid, Fallback, FallbackSaid, Hedging, HedgingDelay, HedgingSaid,
-    Idempotency, InvalidTarget, Locality, Member, Panic, Policies, Policy, PolicySaid, PolicyTarget,
-    RateLimit, RateLimitSaid, Retry, RetrySaid, SetBy, Setting, Which,
+    ConcurrencySaid, Connection, ConnectionSaid, Fallback, FallbackSaid, HealthCheck, HealthCheckSaid,
+    Hedging, HedgingDelay, HedgingSaid, Idempotency, InvalidTarget, Locality, Member, Panic, Policies,
+    Policy, PolicySaid, PolicyTarget, RateLimit, RateLimitSaid, Restart, RestartSaid, Retry, RetrySaid,
+    SetBy, Setting, Which,
 };
-pub use restart::{Restart, RestartOptions};
 pub use search::{Found, MANIFEST_FILE, Unreadable, search};
 pub(crate) use search::{file_of, is_skipped};
 pub use secret::Secret;

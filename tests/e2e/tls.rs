@@ -65,18 +65,35 @@ fn install(dir: &Path, certificates: &Certificates) {
     }
 }
 
+/// The configuration of a host that finds the probe at `address`, with the files in `dir`.
+fn config(address: &str, dir: &Path) -> String {
+    let files = dir.display();
+    format!(
+        "plugins:\n  probe:\n    endpoints: [\"{address}\"]\n    tls:\n      ca: {files}/ca.pem\n      \
+         cert: {files}/cert.pem\n      key: {files}/key.pem\n"
+    )
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_silent_is_given_up_when_the_configuration_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    install(dir.path(), &Certificates::new());
+    // Connections come up, and nobody ever says anything on them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", silent.local_addr().unwrap());
+    let config = config(&address, dir.path()) + "    connection: {connection_timeout: 120ms}\n";
+    let daemon = Daemon::builder().config(config).start().await;
+    let plugin = daemon.wait_for("probe", |plugin| !plugin.message.is_empty()).await;
+    assert!(plugin.message.contains("took longer than 120ms"), "{plugin:#?}");
+}
+
 #[tokio::test]
 async fn a_remote_plugin_is_called_and_new_certificates_are_used_once_their_files_are_there() {
     let dir = tempfile::tempdir().unwrap();
     let old = Certificates::new();
     install(dir.path(), &old);
     let (process, address) = remote(0, &old, dir.path()).await;
-    let files = dir.path().display();
-    let config = format!(
-        "plugins:\n  probe:\n    endpoints: [\"{address}\"]\n    tls:\n      ca: {files}/ca.pem\n      \
-         cert: {files}/cert.pem\n      key: {files}/key.pem\n"
-    );
-    let daemon = Daemon::builder().config(config).start().await;
+    let daemon = Daemon::builder().config(config(&address, dir.path())).start().await;
     let answer = daemon.probe().echo(echo("", 0)).await.unwrap().into_inner();
     assert_eq!(answer.pid, u64::from(process.pid()));
 

@@ -13,9 +13,7 @@ use super::defaults::{
     DRAIN_TIMEOUT, HOST_NAME, MAX_ENTRIES, MAX_MESSAGE_SIZE, MESSAGE_SIZES, STARTS, TIMEOUTS,
 };
 use super::fault::{ConfigError, quote};
-use super::health_check::{HealthCheck, health_check};
 use super::policy::{self, PolicySaid};
-use super::restart::{Restart, restart};
 use super::size::ByteSize;
 use super::yaml::Node;
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -41,10 +39,6 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Largest message of a call to a plugin that says nothing else.
     pub max_message_size: ByteSize,
-    /// How instances are asked whether they still answer, for plugins that say nothing else.
-    pub health_check: HealthCheck,
-    /// When an instance that ended is started again, for plugins that say nothing else.
-    pub restart: Restart,
     /// Processes that may start at once; `None` for a number that the cores give.
     pub max_concurrent_starts: Option<u32>,
     /// How calls to plugins that say nothing else are treated.
@@ -104,8 +98,6 @@ impl Default for Config {
             admin: AdminConfig::default(),
             drain_timeout: DRAIN_TIMEOUT,
             max_message_size: MAX_MESSAGE_SIZE,
-            health_check: HealthCheck::default(),
-            restart: Restart::default(),
             max_concurrent_starts: None,
             policy: PolicySaid::default(),
             trust_domain: TrustDomain::default(),
@@ -145,8 +137,6 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let admin = section.optional(d, "admin", admin);
     let drain_timeout = section.optional(d, "drain_timeout", |d, node| duration(d, node, &TIMEOUTS));
     let max_message_size = section.optional(d, "max_message_size", |d, node| size(d, node, &MESSAGE_SIZES));
-    let health_check = section.optional(d, "health_check", health_check).unwrap_or_default();
-    let restart = section.optional(d, "restart", restart).unwrap_or_default();
     let starts = section.optional(d, "max_concurrent_starts", |d, node| integer(d, node, STARTS));
     let policy = policy::read_plugin(d, &mut section);
     let trust_domain = section.optional(d, "trust_domain", parsed);
@@ -162,8 +152,6 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         admin: admin.unwrap_or_default(),
         drain_timeout: drain_timeout.unwrap_or(defaults.drain_timeout),
         max_message_size: max_message_size.unwrap_or(defaults.max_message_size),
-        health_check: health_check.over(defaults.health_check),
-        restart: restart.over(defaults.restart),
         max_concurrent_starts: starts,
         policy,
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),

@@ -13,11 +13,9 @@ use super::decode::{
 };
 use super::defaults::{MAX_ENTRIES, MESSAGE_SIZES, TIMEOUTS};
 use super::fault::quote;
-use super::health_check::{HealthCheckOptions, health_check};
 use super::instances::{Instances, instances};
 use super::json::{JsonConfig, json};
 use super::policy::{self, PolicySaid, PolicyTarget};
-use super::restart::{RestartOptions, restart};
 use super::secret::Secret;
 use super::size::ByteSize;
 use super::yaml::{Data, Node};
@@ -34,15 +32,11 @@ pub struct PluginOptions {
     pub enabled: Option<bool>,
     /// Copies that run.
     pub instances: Option<Instances>,
-    /// When one that ended is started again.
-    pub restart: RestartOptions,
-    /// How they are asked whether they still answer.
-    pub health_check: HealthCheckOptions,
     /// Variables for its processes.
     pub env: BTreeMap<String, Secret>,
     /// Its own configuration.
     pub config: Option<JsonConfig>,
-    /// How calls to it are treated.
+    /// How its calls and instances are treated.
     pub policy: PolicySaid,
     /// How calls to some of its services and methods are treated.
     pub policies: BTreeMap<PolicyTarget, PolicySaid>,
@@ -100,8 +94,6 @@ impl PluginOptions {
         replace(&mut self.services, &over.services);
         replace(&mut self.descriptor_set, &over.descriptor_set);
         replace(&mut self.requires, &over.requires);
-        self.restart = self.restart.overridden(&over.restart);
-        self.health_check = self.health_check.overridden(&over.health_check);
         self.policy = self.policy.overridden(&over.policy);
         for (target, said) in &over.policies {
             let below = self.policies.remove(target).unwrap_or_default();
@@ -125,8 +117,6 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         labels: section.optional(d, "labels", labels).unwrap_or_default(),
         enabled: section.optional(d, "enabled", boolean),
         instances: section.optional(d, "instances", instances),
-        restart: section.optional(d, "restart", restart).unwrap_or_default(),
-        health_check: section.optional(d, "health_check", health_check).unwrap_or_default(),
         env: section.optional(d, "env", env).unwrap_or_default(),
         config: section.any(d, "config", json),
         policy: policy::read_plugin(d, section),

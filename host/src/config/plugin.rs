@@ -9,14 +9,12 @@ use semver::Version;
 use super::address::Endpoint;
 use super::command::{BuildConfig, CommandLine};
 use super::defaults::{PLUGIN_DRAIN_TIMEOUT, START_TIMEOUT};
-use super::health_check::HealthCheck;
 use super::host::Config;
 use super::instances::{InstanceCount, Scale};
 use super::json::JsonConfig;
 use super::manifest::Manifest;
 use super::options::{PluginOptions, Requirement, Transport};
 use super::policy::{Policies, SetBy};
-use super::restart::Restart;
 use super::secret::Secret;
 use super::size::ByteSize;
 use crate::name::PluginName;
@@ -54,10 +52,6 @@ pub struct PluginConfig {
     pub drain_timeout: Duration,
     /// How the number of its processes follows the load; `None` when it is fixed.
     pub scale: Option<Scale>,
-    /// When an instance that ended is started again.
-    pub restart: Restart,
-    /// How instances are asked whether they still answer.
-    pub health_check: HealthCheck,
     /// Whether it runs.
     pub enabled: bool,
     /// The manifest it comes from, absolute.
@@ -155,8 +149,6 @@ impl PluginConfig {
             start_timeout: options.start_timeout.unwrap_or(START_TIMEOUT),
             drain_timeout: options.drain_timeout.unwrap_or(PLUGIN_DRAIN_TIMEOUT),
             scale: options.instances.and_then(|instances| instances.scale()),
-            restart: options.restart.over(host.restart),
-            health_check: options.health_check.over(host.health_check),
             enabled: options.enabled.unwrap_or(true),
             manifest: None,
             needs: Vec::new(),

@@ -1,4 +1,4 @@
-//! How calls are treated: retries, breakers, limits, balancing.
+//! How a plugin is treated: its calls, by retries, breakers, limits, balancing; and its instances.
 //!
 //! It is said in layers, each over the one before: the defaults here, the top level of `plugmesh.yaml`, a manifest, the
 //! plugin's entry in `plugmesh.yaml`, and below `policies` of either a service, then a method. What holds for a call is the
@@ -11,6 +11,7 @@ mod fallback;
 mod layers;
 mod retry;
 mod section;
+mod supervision;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use fallback::{Cache, CacheSaid, Fallback, FallbackSaid};
 pub use layers::{Policies, SetBy, Setting};
 pub use retry::{Hedging, HedgingDelay, HedgingSaid, Retry, RetrySaid};
 use section::{Said, Scope};
+pub use supervision::{HealthCheck, HealthCheckSaid, Restart, RestartSaid};
 
 /// What may happen when a call is made twice. The words are those of the proto method option `idempotency_level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +54,7 @@ impl fmt::Display for Idempotency {
     }
 }
 
-/// How calls are treated, with every value decided.
+/// How calls and instances are treated, with every value decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     /// What may happen when a call is made twice.
@@ -75,6 +77,10 @@ pub struct Policy {
     pub fallback: Fallback,
     /// Answers that are kept for that case.
     pub cache: Cache,
+    /// When an instance that ended is started again.
+    pub restart: Restart,
+    /// How instances are asked whether they still answer.
+    pub health_check: HealthCheck,
 }
 
 /// What one layer says.
@@ -100,12 +106,28 @@ pub struct PolicySaid {
     pub fallback: FallbackSaid,
     /// Of [`Policy::cache`].
     pub cache: CacheSaid,
+    /// Of [`Policy::restart`].
+    pub restart: RestartSaid,
+    /// Of [`Policy::health_check`].
+    pub health_check: HealthCheckSaid,
 }
 
 /// Does the same with each section of the policy.
 macro_rules! each_section {
     ($do:ident) => {
-        $do!(balance, retry, hedging, circuit_breaker, rate_limit, concurrency, connection, fallback, cache)
+        $do!(
+            balance,
+            retry,
+            hedging,
+            circuit_breaker,
+            rate_limit,
+            concurrency,
+            connection,
+            fallback,
+            cache,
+            restart,
+            health_check
+        )
     };
 }
 use each_section;
@@ -165,6 +187,8 @@ pub(super) fn read(d: &mut Decoder<'_>, section: &mut Section<'_>, scope: Scope)
         connection: sub(d, section, "connection", scope, ConnectionSaid::read),
         fallback: sub(d, section, "fallback", scope, FallbackSaid::read),
         cache: sub(d, section, "cache", scope, CacheSaid::read),
+        restart: sub(d, section, "restart", scope, RestartSaid::read),
+        health_check: sub(d, section, "health_check", scope, HealthCheckSaid::read),
     }
 }
 

@@ -109,9 +109,10 @@ fn supervision_merges_key_by_key_and_the_number_of_instances_as_a_whole() {
     let options = &host.plugins.entries[&"calc".parse().unwrap()].options;
     let text = format!("{CALC}health_check: {{timeout: 1s, success_limit: 5}}\nrestart: {{period: 2m}}\n");
     let plugin = PluginConfig::from_manifest(manifest(&text).unwrap(), options, &host);
-    let check = plugin.health_check;
+    let policy = plugin.policies.of_plugin();
+    let check = policy.health_check;
     assert_eq!((check.timeout.as_secs(), check.failure_limit, check.success_limit), (4, 7, 5));
-    assert_eq!((plugin.restart.max_restarts, plugin.restart.period.as_secs()), (9, 120));
+    assert_eq!((policy.restart.max_restarts, policy.restart.period.as_secs()), (9, 120));
     let Source::Process(process) = &plugin.source else { panic!("not a process") };
     assert_eq!(process.instances.get(), 1, "one at first, although none need stay");
     let scale = plugin.scale.unwrap();

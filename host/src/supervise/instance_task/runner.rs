@@ -40,7 +40,7 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) async fn run(&mut self, first: oneshot::Sender<Result<(), StartFailure>>) {
         let mut first = Some(first);
-        let mut backoff = Backoff::new(self.config.restart);
+        let mut backoff = Backoff::new(self.route.policy().restart);
         loop {
             // What comes of the first start is told by whoever waits for it.
             let mut is_told = false;
@@ -73,7 +73,7 @@ impl Runner {
             self.report(state, &why, None);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.again.notified() => backoff = Backoff::new(self.config.restart),
+                () = self.again.notified() => backoff = Backoff::new(self.route.policy().restart),
                 _ = stop_order(&mut self.stopping) => break,
             }
             self.restarts += 1;

@@ -86,7 +86,9 @@ impl Runner {
         let last_lines = || process.as_ref().map(Process::last_lines).unwrap_or_default();
         let address = dialer.address().to_string();
         let pid = process.as_ref().map(Process::pid);
-        let pool = self.mesh.pool(dialer, self.route.policy().connection.max_connections);
+        let connection = &self.route.policy().connection;
+        let dialer = dialer.timeout(connection.connection_timeout);
+        let pool = self.mesh.pool(dialer, connection.max_connections);
         if let Err(error) = pool.connect(opened).await {
             let error = explain(error.into(), process.as_ref(), &pool).await;
             return Err(StartFailure::new(error, last_lines()));
@@ -119,7 +121,7 @@ impl Runner {
             endpoint.set_version(version.clone());
         }
         self.route.insert(endpoint.clone());
-        let check = self.config.health_check;
+        let check = self.route.policy().health_check;
         let liveness = Liveness::new(endpoint.clone(), pool.clone(), check);
         let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
         shown.liveness = Some(liveness.clone());
