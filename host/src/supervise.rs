@@ -24,6 +24,7 @@ mod remote;
 mod scale;
 mod services;
 mod timeline;
+mod unknown_targets;
 
 pub use board::{Board, Incarnation, InstanceStatus, PluginStatus, Stage};
 pub use callers::Callers;

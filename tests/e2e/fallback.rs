@@ -63,6 +63,19 @@ async fn grpcurl_gets_the_last_answer_and_else_the_fixed_one() {
 }
 
 #[tokio::test]
+async fn another_plugin_answers_for_one_that_has_never_started() {
+    let services = "services: [probe.v1.ProbeService]\nfallback: {plugin: spare}";
+    let broken = PluginDir::script("broken", "exit 3").line(services);
+    let daemon = Daemon::builder().plugin(broken).plugin(PluginDir::named_probe("spare", 1)).start().await;
+    let answer = daemon.probe().echo(echo("", 0)).await.unwrap();
+    assert_eq!(answer.metadata().get("plugmesh-fallback").unwrap(), "spare");
+    assert_eq!(answer.into_inner().instance, "spare-0");
+    let pinned = with(echo("", 0), "plugmesh-instance", "broken-0");
+    let status = daemon.probe().echo(pinned).await.unwrap_err();
+    assert!(status.message().contains("broken"), "{status:?}");
+}
+
+#[tokio::test]
 async fn another_plugin_answers_in_its_place_and_only_then() {
     let probe = mortal("probe", "probe").env("PROBE_NAME", "probe").line("fallback: {plugin: spare}");
     let daemon = Daemon::builder().plugin(probe).plugin(PluginDir::named_probe("spare", 1)).start().await;

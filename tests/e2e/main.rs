@@ -11,6 +11,7 @@
 //! - `callbacks`: plugins that call plugins and the host
 //! - `telemetry`: metrics, traces, and who gets them
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
+//! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
@@ -36,6 +37,7 @@ mod http2;
 mod interop;
 mod kills;
 mod operate;
+mod resilience;
 mod restart;
 mod serve;
 mod supervise;

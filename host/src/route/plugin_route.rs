@@ -1,5 +1,7 @@
 //! The endpoints of one plugin.
 
+mod pick;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +11,18 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tonic::Code;
 
+pub(super) use self::pick::Picked;
 use super::admission::{InFlight, RateScopes};
-use super::balance::Ask;
 use super::cache::AnswerCache;
-use super::call::Call;
-use super::snapshot::{Mode, Rules, Snapshot};
-use super::unpicked::Unpicked;
+use super::snapshot::{Rules, Snapshot};
 use super::wait::Waiting;
-use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, Method, RouteError};
+use super::{Availability, DEFAULT_MAX_MESSAGE, Endpoint, Method};
 use crate::config::{Policies, Policy};
 use crate::name::{InstanceId, InstanceName, PluginName};
-use crate::resilience::breaker::{Probe, Transition};
+use crate::resilience::breaker::Transition;
 use crate::resilience::budget::RetryBudget;
 use crate::resilience::clock::{Clock, Moment};
-use crate::transport::{Lane, Slot};
+use crate::transport::Lane;
 
 /// How calls to one plugin are treated.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,15 +78,6 @@ impl fmt::Debug for Wake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Wake")
     }
-}
-
-/// Where one call goes.
-#[derive(Debug)]
-pub(super) struct Picked {
-    /// The way there.
-    pub(super) slot: Slot,
-    /// The call, counted from now on.
-    pub(super) call: Call,
 }
 
 impl Route {
@@ -316,124 +307,5 @@ impl Route {
         if let Some(in_flight) = &self.in_flight {
             in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Picks an endpoint for one call, and a way to send it there. `pinned` is the name or the id of the
-    /// instance that the caller insists on; `hash` is that of the value by which the method is balanced; endpoints in `tried` are
-    /// taken only when there is no other.
-    pub(super) fn pick(
-        &self,
-        method: &Arc<Method>,
-        pinned: Option<&str>,
-        hash: Option<u64>,
-        tried: &[Arc<Endpoint>],
-        now: Moment,
-    ) -> Result<Picked, Unpicked> {
-        let snapshot = self.snapshot.load();
-        if let Some(pinned) = pinned {
-            let endpoint = self.pinned(&snapshot, pinned)?;
-            let slot = endpoint.lane().slot().ok_or_else(|| Unpicked::not_connected(endpoint))?;
-            return Ok(Picked { slot, call: Call::counted(endpoint.clone(), method.clone(), None, now) });
-        }
-        if now >= snapshot.next_probe
-            && let Some(picked) = self.probe(&snapshot, method, tried, now)
-        {
-            return Ok(picked);
-        }
-        let mut ask = self.ask(hash, tried, now);
-        let mut endpoint = method.balancer().choose(&snapshot.choice, &ask);
-        if endpoint.is_none() && !tried.is_empty() {
-            ask.tried = &[];
-            endpoint = method.balancer().choose(&snapshot.choice, &ask);
-        }
-        let endpoint = endpoint.ok_or_else(|| self.nothing(&snapshot))?;
-        let picked = |endpoint: &Arc<Endpoint>, slot| Picked {
-            slot,
-            call: Call::counted(endpoint.clone(), method.clone(), None, now),
-        };
-        if let Some(slot) = endpoint.lane().slot() {
-            return Ok(picked(endpoint, slot));
-        }
-        // Its connection is gone and its owner has not noticed yet: nothing was sent, so any other will do.
-        let others = snapshot.choice.endpoints().iter().filter(|other| ask.accepts(other));
-        let other = others.filter_map(|other| Some((other, other.lane().slot()?))).next();
-        let (other, slot) = other.ok_or_else(|| Unpicked::not_connected(endpoint))?;
-        Ok(picked(other, slot))
-    }
-
-    /// An endpoint that is not among those `tried`, and a way to send a call there; `None` when there is no other. The call
-    /// is not counted yet.
-    pub(super) fn find_other(
-        &self,
-        method: &Method,
-        hash: Option<u64>,
-        tried: &[Arc<Endpoint>],
-        now: Moment,
-    ) -> Option<(Arc<Endpoint>, Slot)> {
-        let snapshot = self.snapshot.load();
-        let endpoint = method.balancer().choose(&snapshot.choice, &self.ask(hash, tried, now))?;
-        Some((endpoint.clone(), endpoint.lane().slot()?))
-    }
-
-    fn ask<'a>(&self, hash: Option<u64>, tried: &'a [Arc<Endpoint>], now: Moment) -> Ask<'a> {
-        let limit = self.policy.concurrency.max_in_flight_per_instance.map_or(u64::MAX, u64::from);
-        let in_flight = self.in_flight.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
-        Ask { now, hash, tried, limit, in_flight }
-    }
-
-    /// Sends the call to an endpoint that had its rest, to see whether it does better.
-    fn probe(
-        &self,
-        snapshot: &Snapshot,
-        method: &Arc<Method>,
-        tried: &[Arc<Endpoint>],
-        now: Moment,
-    ) -> Option<Picked> {
-        let untried = |endpoint: &&Arc<Endpoint>| !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint));
-        let probe = |endpoint: &Arc<Endpoint>| {
-            let slot = endpoint.lane().slot()?;
-            let probe: Probe = endpoint.try_probe(now)?;
-            Some((endpoint.clone(), slot, probe))
-        };
-        let (endpoint, slot, probe) = snapshot.resting.iter().filter(untried).find_map(probe)?;
-        // The next probe is due later.
-        self.change(|_| {});
-        Some(Picked { slot, call: Call::counted(endpoint, method.clone(), Some(probe), now) })
-    }
-
-    fn pinned<'a>(&self, snapshot: &'a Snapshot, pinned: &str) -> Result<&'a Arc<Endpoint>, Unpicked> {
-        let named = |endpoint: &&Arc<Endpoint>| {
-            endpoint.name().as_str() == pinned || endpoint.id().as_str() == pinned
-        };
-        // Draining instances still answer those who insist on them; the ready one of a name comes first.
-        let is_ready = |endpoint: &&Arc<Endpoint>| endpoint.availability() == Availability::Ready;
-        let found =
-            snapshot.all.iter().filter(named).find(is_ready).or_else(|| snapshot.all.iter().find(named));
-        match found.map(|endpoint| (endpoint, endpoint.availability())) {
-            Some((endpoint, Availability::Ready | Availability::Draining)) => Ok(endpoint),
-            Some((endpoint, availability)) => Err(RouteError::pinned(endpoint, &availability).into()),
-            None => Err(RouteError::no_instance(&self.plugin, pinned).into()),
-        }
-    }
-
-    pub(super) fn nothing(&self, snapshot: &Snapshot) -> Unpicked {
-        if !snapshot.is_ready
-            && let Some(wake) = &*self.wake.load()
-        {
-            (wake.0)();
-        }
-        match snapshot.mode {
-            _ if !snapshot.is_ready => Unpicked::NotReady(self.nothing_ready(snapshot)),
-            Mode::FailClosed => RouteError::all_resting(&self.plugin).into(),
-            Mode::Normal | Mode::FailOpen if snapshot.choice.endpoints().is_empty() => {
-                RouteError::no_weight(&self.plugin).into()
-            }
-            Mode::Normal | Mode::FailOpen => Unpicked::Full,
-        }
-    }
-
-    fn nothing_ready(&self, snapshot: &Snapshot) -> RouteError {
-        let states = snapshot.all.iter().map(|e| format!("{} is {}", e.name(), e.availability())).collect();
-        RouteError::nothing_ready(&self.plugin, states)
     }
 }

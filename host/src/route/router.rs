@@ -41,6 +41,8 @@ struct Table {
 struct Entry {
     route: Arc<Route>,
     services: BTreeMap<Arc<str>, Service>,
+    /// The plugin has said itself what it offers; before, somebody else did.
+    is_offered: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +61,21 @@ impl Router {
     /// Routes `services` to `route`; replaces what was known of that plugin. What is known of the methods of a service stays
     /// when `services` says nothing of them.
     pub fn insert(&self, route: Arc<Route>, services: impl IntoIterator<Item = impl Into<ServiceInfo>>) {
+        self.put(route, services, true);
+    }
+
+    /// Routes `services` to a plugin that has not started yet: calls wait for it, or get what answers in its place.
+    /// Another plugin that offers them goes first.
+    pub fn expect(&self, route: Arc<Route>, services: impl IntoIterator<Item = impl Into<ServiceInfo>>) {
+        self.put(route, services, false);
+    }
+
+    fn put(
+        &self,
+        route: Arc<Route>,
+        services: impl IntoIterator<Item = impl Into<ServiceInfo>>,
+        is_offered: bool,
+    ) {
         let services: Vec<ServiceInfo> = services.into_iter().map(Into::into).collect();
         self.change(|plugins| {
             let before = plugins.remove(route.plugin());
@@ -68,7 +85,7 @@ impl Router {
                 Service::new(&route, info, before)
             });
             let services = services.collect();
-            plugins.insert(route.plugin().clone(), Entry { route, services });
+            plugins.insert(route.plugin().clone(), Entry { route, services, is_offered });
         });
     }
 
@@ -240,9 +257,11 @@ impl Service {
 }
 
 /// Whom calls to a service are for when they name no plugin: its only provider, or the only one that is not there to answer in
-/// the place of another (`fallback.plugin`).
+/// the place of another (`fallback.plugin`). Those that are only expected to provide it count when nobody does.
 fn first<'a>(plugins: &'a BTreeMap<PluginName, Entry>, service: &str) -> Option<&'a Arc<Method>> {
     let providers = || plugins.values().filter_map(|entry| entry.services.get(service));
+    let is_offered =
+        |method: &&Arc<Method>| plugins.get(method.route().plugin()).is_some_and(|entry| entry.is_offered);
     let substitute_of = |method: &'a Arc<Method>| {
         let substitute = method.policy().fallback.plugin.as_ref()?;
         (substitute != method.route().plugin()).then_some(substitute)
@@ -251,10 +270,13 @@ fn first<'a>(plugins: &'a BTreeMap<PluginName, Entry>, service: &str) -> Option<
         .flat_map(|service| service.methods.iter().chain([&service.any]))
         .filter_map(substitute_of)
         .collect();
-    let mut firsts =
-        providers().map(|service| &service.any).filter(|any| !substitutes.contains(&any.route().plugin()));
-    let first = firsts.next()?;
-    firsts.next().is_none().then_some(first)
+    let firsts = providers().map(|service| &service.any);
+    let firsts: Vec<_> = firsts.filter(|any| !substitutes.contains(&any.route().plugin())).collect();
+    let offered: Vec<_> = firsts.iter().copied().filter(is_offered).collect();
+    match if offered.is_empty() { firsts.as_slice() } else { offered.as_slice() } {
+        [first] => Some(first),
+        _ => None,
+    }
 }
 
 /// What was known of a method, but for the fixed answer when the policy says another one by now.
@@ -319,6 +341,19 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_that_is_expected_takes_calls_that_nobody_else_takes() {
+        let (router, other) = (Router::new(), "other".parse().unwrap());
+        router.expect(route(), [described(&[])]);
+        let found = || router.find("/a.B/C", None).unwrap().route().plugin().to_string();
+        assert_eq!(found(), "demo");
+        router.insert(Route::new(other, RouteSettings::default()), [described(&[])]);
+        assert_eq!(found(), "other");
+        router.insert(route(), [described(&[])]);
+        assert!(router.find("/a.B/C", None).is_err(), "it has come");
+        assert_eq!(router.find("/a.B/C", Some("demo")).unwrap().route().plugin().as_str(), "demo");
+    }
+
+    #[test]
     fn a_plugin_that_stands_in_for_another_is_no_choice_unless_named() {
         let with = |plugin: &str, substitute: Option<&str>| {
             let mut said = crate::config::PolicySaid::default();
@@ -335,6 +370,8 @@ mod tests {
             assert_eq!(found(path, None).unwrap(), "demo");
             assert_eq!(found(path, Some("lite")).unwrap(), "lite");
         }
+        router.expect(with("third", Some("lite")), [described(&["C"])]);
+        assert_eq!(found("/a.B/C", None).unwrap(), "demo", "another one is only expected");
         router.insert(with("third", Some("lite")), [described(&["C"])]);
         assert_eq!(found("/a.B/C", None).unwrap_err().code(), tonic::Code::FailedPrecondition);
         router.remove(&"third".parse().unwrap());

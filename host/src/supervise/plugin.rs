@@ -86,8 +86,12 @@ impl Plugin {
             false => Stage::Disabled,
         };
         mesh.board().insert(PluginStatus::new(config.clone(), stage));
+        let route = route(&config);
+        if config.enabled {
+            mesh.router().expect(route.clone(), expected(&config));
+        }
         let state = State {
-            route: route(&config),
+            route,
             config: config.clone(),
             instances: Instances::default(),
             departing: Departing::default(),
@@ -236,6 +240,12 @@ impl Plugin {
     fn stage(&self, stage: Stage) {
         self.0.mesh.board().update(&self.0.name, |status| status.stage = stage);
     }
+}
+
+/// The services that the files say something of, before the plugin itself does.
+fn expected(config: &PluginConfig) -> BTreeSet<String> {
+    let targets = config.policies.targets().map(|target| target.service.clone());
+    targets.chain(config.services.iter().cloned()).collect()
 }
 
 fn route(config: &PluginConfig) -> Arc<Route> {

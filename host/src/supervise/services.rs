@@ -9,9 +9,10 @@ use prost::Message;
 
 use super::Mesh;
 use super::fixed_answer::{fill_in, has_answers};
+use super::unknown_targets::unknown_targets;
 use crate::config::PluginConfig;
 use crate::instance::{Dependency, DescribeError, Description, Introduction, describe};
-use crate::route::{Endpoint, Route};
+use crate::route::{Endpoint, Route, ServiceInfo};
 
 /// Bound on asking a ready instance to describe itself.
 const DESCRIBE: Duration = Duration::from_secs(5);
@@ -109,6 +110,8 @@ async fn learn(
         Ok(description) => publish(mesh, config, route, description),
         Err(error) => {
             tracing::warn!(plugin = %config.name, "no descriptors, so reflection will not show it: {error}");
+            let names: Vec<_> = services.iter().cloned().map(ServiceInfo::from).collect();
+            warn_of_unknown(config, route, &names);
             if has_answers(route.policies()) {
                 tracing::warn!(
                     plugin = %config.name,
@@ -125,9 +128,16 @@ fn publish(mesh: &Mesh, config: &PluginConfig, route: &Arc<Route>, description: 
     if mesh.router().route(&config.name).is_some_and(|current| Arc::ptr_eq(&current, route)) {
         let mut infos = description.service_infos();
         fill_in(&config.name, route.policies(), &description, &mut infos);
+        warn_of_unknown(config, route, &infos);
         mesh.router().insert(route.clone(), infos);
     }
     mesh.board().update(&config.name, |status| status.description = Some(Arc::new(description)));
+}
+
+fn warn_of_unknown(config: &PluginConfig, route: &Route, services: &[ServiceInfo]) {
+    for sentence in unknown_targets(route.policies(), services) {
+        tracing::warn!(plugin = %config.name, "{sentence}");
+    }
 }
 
 async fn read(path: &Path, services: &[String]) -> Result<Description, ReadError> {

@@ -1,8 +1,8 @@
 //! `ProbeService`.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,11 +22,27 @@ pub(crate) struct Probe {
     context: Context,
     endings: Endings,
     delay_ms: Arc<AtomicU32>,
+    failures: Arc<Mutex<Failures>>,
 }
 
 impl Probe {
     pub(crate) fn new(context: Context) -> Self {
-        Self { context, endings: Endings::default(), delay_ms: Arc::new(AtomicU32::new(configured_delay())) }
+        let (delay_ms, failures) = (Arc::new(AtomicU32::new(configured_delay())), Arc::default());
+        Self { context, endings: Endings::default(), delay_ms, failures }
+    }
+
+    /// Whether the next call fails before it begins.
+    fn fail(&self) -> Result<(), Status> {
+        let mut failures = self.failures.lock().unwrap();
+        let Some(left) = failures.times.checked_sub(1) else { return Ok(()) };
+        failures.times = left;
+        let mut status = Status::new(Code::from_i32(failures.code), "as told");
+        if !failures.pushback.is_empty() {
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", failures.pushback.parse().map_err(invalid)?);
+        }
+        Err(status)
     }
 }
 
@@ -38,6 +54,7 @@ impl ProbeService for Probe {
     type ConverseStream = Answers<ConverseResponse>;
 
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        self.fail()?;
         let left = Call::of(&request).deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let headers = request.metadata().iter().map(header).collect();
         let extra = request.metadata().clone();
@@ -144,6 +161,9 @@ impl ProbeService for Probe {
         }
         if let Some(delay_ms) = asked.delay_ms {
             self.delay_ms.store(delay_ms, Ordering::Relaxed);
+        }
+        if let Some(failures) = asked.failures {
+            *self.failures.lock().unwrap() = failures;
         }
         if let Some(code) = asked.exit {
             exit(code);
