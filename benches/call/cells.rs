@@ -9,6 +9,7 @@ use plugmesh_benches::process::{Cpus, Process};
 
 use crate::client::{self, Connections, Side, Target};
 use crate::hop::{self, Kind};
+use crate::in_process::Between;
 use crate::place::{Place, Transport};
 use crate::role::Role;
 use crate::server::Plugin;
@@ -189,17 +190,17 @@ fn through(hop: Hop, in_flight: usize, cpus: Cpus, span: Span) -> Result<Sample,
 }
 
 /// Name of an in-process cell.
-pub(crate) fn in_process_name(cpus: Cpus, mesh: bool) -> String {
-    format!("in-process/{}/{}", regime(cpus), if mesh { "mesh" } else { "bare" })
+pub(crate) fn in_process_name(cpus: Cpus, between: Between) -> String {
+    format!("in-process/{}/{}", regime(cpus), between.as_str())
 }
 
 fn in_processes(cells: &mut Vec<Cell>, cpus: Cpus) {
-    for mesh in [false, true] {
+    for between in [Between::Nothing, Between::Plain, Between::Mesh] {
         cells.push(Cell {
-            name: in_process_name(cpus, mesh),
-            reference: Some(in_process_name(cpus, false)),
+            name: in_process_name(cpus, between),
+            reference: Some(in_process_name(cpus, Between::Nothing)),
             run: Box::new(move |span| {
-                let spec = in_process::Spec { mesh, payload: PAYLOAD, span };
+                let spec = in_process::Spec { between, payload: PAYLOAD, span };
                 sample(&Role::InProcess(spec), cpus, Allocator::Mimalloc)
             }),
         });

@@ -8,6 +8,7 @@ use plugmesh_benches::cell::{Metric, Sample};
 use plugmesh_benches::echo::EchoRequest;
 use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
 use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
+use plugmesh_host::config::PolicySaid;
 use serde::{Deserialize, Serialize};
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, Bytes, StdError};
@@ -18,23 +19,48 @@ use crate::server::Echo;
 /// Calls between two looks at the clock.
 const BATCH: u32 = 256;
 
+/// What is between the client and the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Between {
+    /// Nothing: a generated client on its own generated server.
+    Nothing,
+    /// The mesh without retries and breakers. It picks, counts and measures as ever.
+    Plain,
+    /// The mesh as it is by default.
+    Mesh,
+}
+
+impl Between {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "bare",
+            Self::Plain => "mesh-without-resilience",
+            Self::Mesh => "mesh",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
-    pub(crate) mesh: bool,
+    pub(crate) between: Between,
     pub(crate) payload: usize,
     pub(crate) span: Span,
 }
 
-/// Calls through the mesh, or a generated client on its own generated server.
+/// Calls, one after the other.
 pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
-    if spec.mesh {
-        let mesh = Mesh::in_process().await?;
-        let sample = calls(EchoServiceClient::new(mesh.channel()), spec).await;
-        mesh.close().await;
-        sample
-    } else {
-        calls(EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await
+    let mut policy = PolicySaid::default();
+    match spec.between {
+        Between::Nothing => return calls(EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await,
+        Between::Plain => {
+            (policy.retry.enabled, policy.circuit_breaker.enabled) = (Some(false), Some(false));
+        }
+        Between::Mesh => {}
     }
+    let mesh = Mesh::in_process(policy).await?;
+    let sample = calls(EchoServiceClient::new(mesh.channel()), spec).await;
+    mesh.close().await;
+    sample
 }
 
 async fn calls<T>(mut client: EchoServiceClient<T>, spec: Spec) -> Result<Sample, BoxError>

@@ -37,8 +37,8 @@ impl Mesh {
     }
 
     /// A host that serves the echo itself.
-    pub(crate) async fn in_process() -> Result<Self, BoxError> {
-        let builder = Host::builder().config(Config::default());
+    pub(crate) async fn in_process(policy: PolicySaid) -> Result<Self, BoxError> {
+        let builder = Host::builder().config(Config { policy, ..Config::default() });
         Ok(Self { host: builder.service(EchoServiceServer::new(Echo)).open().await? })
     }
 
