@@ -9,7 +9,7 @@ use plugmesh_benches::process::{Cpus, Process};
 
 use crate::client::{self, Connections, Side, Target};
 use crate::hop::{self, Kind};
-use crate::in_process::Between;
+use crate::in_process::What;
 use crate::place::{Place, Transport};
 use crate::role::Role;
 use crate::server::Plugin;
@@ -190,17 +190,17 @@ fn through(hop: Hop, in_flight: usize, cpus: Cpus, span: Span) -> Result<Sample,
 }
 
 /// Name of an in-process cell.
-pub(crate) fn in_process_name(cpus: Cpus, between: Between) -> String {
-    format!("in-process/{}/{}", regime(cpus), between.as_str())
+pub(crate) fn in_process_name(cpus: Cpus, what: What) -> String {
+    format!("in-process/{}/{}", regime(cpus), what.as_str())
 }
 
 fn in_processes(cells: &mut Vec<Cell>, cpus: Cpus) {
-    for between in [Between::Nothing, Between::Plain, Between::Mesh] {
+    for what in [What::Bare, What::Mesh, What::Resilience] {
         cells.push(Cell {
-            name: in_process_name(cpus, between),
-            reference: Some(in_process_name(cpus, Between::Nothing)),
+            name: in_process_name(cpus, what),
+            reference: Some(in_process_name(cpus, What::Bare)),
             run: Box::new(move |span| {
-                let spec = in_process::Spec { between, payload: PAYLOAD, span };
+                let spec = in_process::Spec { what, payload: PAYLOAD, span };
                 sample(&Role::InProcess(spec), cpus, Allocator::Mimalloc)
             }),
         });

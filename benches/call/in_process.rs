@@ -8,6 +8,7 @@ use plugmesh_benches::cell::{Metric, Sample};
 use plugmesh_benches::echo::EchoRequest;
 use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
 use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
+use plugmesh_benches::stats::Spread;
 use plugmesh_host::config::PolicySaid;
 use serde::{Deserialize, Serialize};
 use tonic::client::GrpcService;
@@ -16,54 +17,108 @@ use tonic::codegen::{Body, Bytes, StdError};
 use crate::mesh::Mesh;
 use crate::server::Echo;
 
-/// Calls between two looks at the clock.
+/// Calls between two looks at the clock: a millisecond or so.
 const BATCH: u32 = 256;
 
-/// What is between the client and the service.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Between {
-    /// Nothing: a generated client on its own generated server.
-    Nothing,
-    /// The mesh without retries and breakers. It picks, counts and measures as ever.
-    Plain,
-    /// The mesh as it is by default.
+pub(crate) enum What {
+    /// Calls of a generated client on its own generated server.
+    Bare,
+    /// Calls through the mesh, as it is by default.
     Mesh,
+    /// What such a call costs more than one through a mesh without retries and breakers.
+    Resilience,
 }
 
-impl Between {
+impl What {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Nothing => "bare",
-            Self::Plain => "mesh-without-resilience",
+            Self::Bare => "bare",
             Self::Mesh => "mesh",
+            Self::Resilience => "resilience",
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
-    pub(crate) between: Between,
+    pub(crate) what: What,
     pub(crate) payload: usize,
     pub(crate) span: Span,
 }
 
 /// Calls, one after the other.
 pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
-    let mut policy = PolicySaid::default();
-    match spec.between {
-        Between::Nothing => return calls(EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await,
-        Between::Plain => {
-            (policy.retry.enabled, policy.circuit_breaker.enabled) = (Some(false), Some(false));
+    let micros = match spec.what {
+        What::Bare => steadily(&mut EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await?,
+        What::Mesh => {
+            let mesh = Mesh::in_process(PolicySaid::default()).await?;
+            let micros = steadily(&mut EchoServiceClient::new(mesh.channel()), spec).await;
+            mesh.close().await;
+            micros?
         }
-        Between::Mesh => {}
-    }
-    let mesh = Mesh::in_process(policy).await?;
-    let sample = calls(EchoServiceClient::new(mesh.channel()), spec).await;
-    mesh.close().await;
-    sample
+        What::Resilience => {
+            let mut off = PolicySaid::default();
+            (off.retry.enabled, off.circuit_breaker.enabled) = (Some(false), Some(false));
+            let (with, without) =
+                (Mesh::in_process(PolicySaid::default()).await?, Mesh::in_process(off).await?);
+            let mut clients = [with.channel(), without.channel()].map(EchoServiceClient::new);
+            let micros = by_turns(&mut clients, spec).await;
+            with.close().await;
+            without.close().await;
+            micros?
+        }
+    };
+    Ok(Sample::from([(Metric::Call, micros)]))
 }
 
-async fn calls<T>(mut client: EchoServiceClient<T>, spec: Spec) -> Result<Sample, BoxError>
+/// Microseconds of a call, on average.
+async fn steadily<T>(client: &mut EchoServiceClient<T>, spec: Spec) -> Result<f64, BoxError>
+where
+    T: GrpcService<tonic::body::Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as Body>::Error: Into<StdError> + Send,
+{
+    let start = Instant::now();
+    while start.elapsed() < spec.span.warm_up {
+        batch(client, spec).await?;
+    }
+    let (mut sum, mut batches, start) = (0.0, 0u32, Instant::now());
+    while batches == 0 || start.elapsed() < spec.span.measured {
+        sum += batch(client, spec).await?;
+        batches += 1;
+    }
+    Ok(sum / f64::from(batches))
+}
+
+/// Microseconds that a call of the first client takes more than one of the second: the median over batches that take turns, since
+/// what else the machine does lasts longer than a batch, and is the same for both.
+async fn by_turns<T>(clients: &mut [EchoServiceClient<T>; 2], spec: Spec) -> Result<f64, BoxError>
+where
+    T: GrpcService<tonic::body::Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as Body>::Error: Into<StdError> + Send,
+{
+    let (mut differences, start) = (Vec::new(), Instant::now());
+    let until = spec.span.warm_up + spec.span.measured;
+    while differences.is_empty() || start.elapsed() < until {
+        let [first, second] = &mut *clients;
+        // Each goes first as often as the other.
+        let difference = match differences.len() % 2 {
+            0 => batch(first, spec).await? - batch(second, spec).await?,
+            _ => -(batch(second, spec).await? - batch(first, spec).await?),
+        };
+        differences.push(difference);
+    }
+    let median = Spread::of(differences).map(|spread| spread.median);
+    median.ok_or_else(|| "no batch".into())
+}
+
+/// Microseconds of a call, on average over a batch.
+async fn batch<T>(client: &mut EchoServiceClient<T>, spec: Spec) -> Result<f64, BoxError>
 where
     T: GrpcService<tonic::body::Body>,
     T::Error: Into<StdError>,
@@ -71,26 +126,12 @@ where
     <T::ResponseBody as Body>::Error: Into<StdError> + Send,
 {
     let payload = vec![7; spec.payload];
-    let (mut calls, mut measured) = (0u32, None);
     let start = Instant::now();
-    loop {
-        for _ in 0..BATCH {
-            let answer = client.echo(EchoRequest { payload: payload.clone() }).await?;
-            if answer.into_inner().payload != payload {
-                return Err("the answer is not what was sent".into());
-            }
-        }
-        match measured {
-            None if start.elapsed() >= spec.span.warm_up => measured = Some(Instant::now()),
-            None => {}
-            Some(since) => {
-                calls += BATCH;
-                let elapsed = since.elapsed();
-                if elapsed >= spec.span.measured {
-                    let micros = elapsed.as_nanos() as f64 / 1e3 / f64::from(calls);
-                    return Ok(Sample::from([(Metric::Call, micros)]));
-                }
-            }
+    for _ in 0..BATCH {
+        let answer = client.echo(EchoRequest { payload: payload.clone() }).await?;
+        if answer.into_inner().payload != payload {
+            return Err("the answer is not what was sent".into());
         }
     }
+    Ok(start.elapsed().as_nanos() as f64 / 1e3 / f64::from(BATCH))
 }

@@ -6,7 +6,7 @@ use plugmesh_benches::target::{Bound, Figure, Target};
 
 use crate::cells::{Direct, cold_start_name, direct_name, hop_name, in_process_name, memory_name, regime};
 use crate::client::{Connections, Side};
-use crate::in_process::Between;
+use crate::in_process::What;
 use crate::place::Transport;
 
 /// Every target.
@@ -16,15 +16,11 @@ pub(crate) fn targets() -> Vec<Target> {
     ordinary(&mut targets);
     gateway(&mut targets);
     let what = "in-process call, whole path".to_owned();
-    let figure = Figure::Of(in_process_name(Cpus::All, Between::Mesh), Metric::Call);
+    let figure = Figure::Of(in_process_name(Cpus::All, What::Mesh), Metric::Call);
     targets.push(Target { what, figure, bound: Bound::AtMost(2.5) });
     targets.push(Target {
         what: "retries and breakers of a call, one cpu".to_owned(),
-        figure: Figure::Difference {
-            cell: in_process_name(Cpus::One, Between::Mesh),
-            reference: in_process_name(Cpus::One, Between::Plain),
-            metric: Metric::Call,
-        },
+        figure: Figure::Of(in_process_name(Cpus::One, What::Resilience), Metric::Call),
         bound: Bound::AtMost(1.0),
     });
     for transport in [Transport::Unix, Transport::Tls] {

@@ -104,7 +104,6 @@ pub fn print_targets(targets: &[Target], results: &Results) -> u8 {
         let unit = match &target.figure {
             Figure::Of(_, metric) | Figure::Worst(_, metric) => metric.title().to_owned(),
             Figure::Ratio { metric, .. } => format!("× ({})", metric.title()),
-            Figure::Difference { metric, .. } => format!("more {}", metric.title()),
         };
         println!("{mark} {:58} {bound:8} {figure} {unit}", target.what);
     }

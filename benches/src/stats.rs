@@ -24,21 +24,8 @@ impl Spread {
 
     /// Of the ratios of each round: rounds in which either is missing do not count.
     pub fn of_ratios(values: &[Option<f64>], references: &[Option<f64>]) -> Option<Self> {
-        Self::of_pairs(values, references, |value, reference| value / reference)
-    }
-
-    /// Of the differences of each round, in the same way.
-    pub fn of_differences(values: &[Option<f64>], references: &[Option<f64>]) -> Option<Self> {
-        Self::of_pairs(values, references, |value, reference| value - reference)
-    }
-
-    fn of_pairs(
-        values: &[Option<f64>],
-        references: &[Option<f64>],
-        figure: impl Fn(f64, f64) -> f64,
-    ) -> Option<Self> {
         let pairs = values.iter().zip(references);
-        Self::of(pairs.filter_map(|(value, reference)| Some(figure((*value)?, (*reference)?))).collect())
+        Self::of(pairs.filter_map(|(value, reference)| Some((*value)? / (*reference)?)).collect())
     }
 }
 
@@ -54,11 +41,8 @@ mod tests {
     }
 
     #[test]
-    fn ratios_and_differences_are_paired_by_round() {
-        let (values, references) = ([Some(1.0), None, Some(6.0)], [Some(2.0), Some(1.0), Some(2.0)]);
-        let ratios = Spread::of_ratios(&values, &references);
+    fn ratios_are_paired_by_round() {
+        let ratios = Spread::of_ratios(&[Some(1.0), None, Some(6.0)], &[Some(2.0), Some(1.0), Some(2.0)]);
         assert_eq!(ratios, Some(Spread { median: 1.75, min: 0.5, max: 3.0 }));
-        let differences = Spread::of_differences(&values, &references);
-        assert_eq!(differences, Some(Spread { median: 1.5, min: -1.0, max: 4.0 }));
     }
 }

@@ -30,15 +30,6 @@ pub enum Figure {
         /// What is compared.
         metric: Metric,
     },
-    /// The median, over the rounds, of what one cell's metric is more than another's.
-    Difference {
-        /// The cell.
-        cell: String,
-        /// The cell it is compared with.
-        reference: String,
-        /// What is compared.
-        metric: Metric,
-    },
 }
 
 /// What a figure must be.
@@ -75,9 +66,7 @@ impl Target {
     pub fn cells(&self) -> Vec<&str> {
         match &self.figure {
             Figure::Of(cell, _) | Figure::Worst(cell, _) => vec![cell],
-            Figure::Ratio { cell, reference, .. } | Figure::Difference { cell, reference, .. } => {
-                vec![cell, reference]
-            }
+            Figure::Ratio { cell, reference, .. } => vec![cell, reference],
         }
     }
 
@@ -90,16 +79,13 @@ impl Target {
             Figure::Ratio { cell, reference, metric } => {
                 Spread::of_ratios(&results.figures(cell, *metric), &results.figures(reference, *metric))
             }
-            Figure::Difference { cell, reference, metric } => {
-                Spread::of_differences(&results.figures(cell, *metric), &results.figures(reference, *metric))
-            }
         };
         let Some(spread) = spread else {
             return Verdict::Unmeasured;
         };
         let figure = match &self.figure {
             Figure::Worst(..) => spread.max,
-            Figure::Of(..) | Figure::Ratio { .. } | Figure::Difference { .. } => spread.median,
+            Figure::Of(..) | Figure::Ratio { .. } => spread.median,
         };
         match self.bound.holds(figure) {
             true => Verdict::Reached(spread),

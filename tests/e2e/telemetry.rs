@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use plugmesh_host::telemetry::Value;
 use plugmesh_tests::probe::probe_service_client::ProbeServiceClient;
 use plugmesh_tests::probe::*;
-use plugmesh_tests::{Collector, Daemon, PluginDir, Scrape, attribute};
+use plugmesh_tests::{Certificates, Collector, Daemon, PluginDir, Scrape, Tunnel, attribute};
 use tonic::Code;
 
 use crate::balance::linked;
@@ -163,6 +163,18 @@ async fn a_scraper_without_certificates_has_a_port_of_its_own() {
     assert_eq!(scrape.value(&format!("{SERVER}_count"), &echoed), Some(1.0));
 }
 
+#[tokio::test]
+async fn a_scraper_with_a_certificate_reads_metrics_where_calls_come_in() {
+    let certificates = Certificates::new();
+    let scraper = certificates.issue("scraper", "spiffe://example.org/scraper");
+    let daemon = Daemon::builder().plugin(PluginDir::probe(1)).config(certificates.gateway()).start().await;
+    daemon.probe().echo(echo("", 0)).await.unwrap();
+    let tunnel = Tunnel::speaking(b"http/1.1", daemon.tcp().await, &certificates, &scraper).await;
+    let io = tokio::net::TcpStream::connect(tunnel.address()).await.unwrap();
+    let echoed = [("rpc_method", "probe.v1.ProbeService/Echo")];
+    assert_eq!(Scrape::read(io).await.value(&format!("{SERVER}_count"), &echoed), Some(1.0));
+}
+
 /// A trace of a caller, and its span.
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -266,6 +278,26 @@ async fn a_collector_gets_metrics_every_so_often_and_at_the_end() {
     collector.wait_for_histogram("rpc.client.call.duration", |points| total(points) == 5).await;
     let instances = collector.resource("service.instance.id");
     assert_eq!(instances.len(), 2, "{instances:?}");
+}
+
+#[tokio::test]
+async fn a_collector_over_tls_is_checked_against_its_authority() {
+    let (collector, certificates) = (Collector::start().await, Certificates::new());
+    let identity = certificates.issue("collector", "spiffe://example.org/collector");
+    let front = Tunnel::in_front_of(collector.address(), &identity).await;
+    let start = |authority: &Certificates| {
+        let (address, ca) = (front.address(), authority.ca().display());
+        let otlp = format!("{{endpoint: \"https://{address}\", ca: {ca}, interval: 100ms}}");
+        Daemon::builder().plugin(PluginDir::probe(1)).config(format!("telemetry: {{otlp: {otlp}}}\n")).start()
+    };
+    let other = Certificates::new();
+    let distrustful = start(&other).await;
+    distrustful.logged("the collector is not sent everything").await;
+    distrustful.stop().await;
+    assert!(collector.resource("service.instance.id").is_empty(), "it sent something");
+    let daemon = start(&certificates).await;
+    daemon.probe().echo(echo("", 0)).await.unwrap();
+    collector.wait_for_histogram("rpc.client.call.duration", |points| !points.is_empty()).await;
 }
 
 #[tokio::test]

@@ -64,6 +64,11 @@ impl Collector {
         Self { address, inbox, changes }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What `telemetry.otlp.endpoint` names.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)

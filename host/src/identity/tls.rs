@@ -23,6 +23,8 @@ use verifier::{Expected, PeerVerifier};
 
 /// What ALPN calls HTTP/2.
 const H2: &[u8] = b"h2";
+/// And HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
@@ -183,7 +185,8 @@ fn server_config(credentials: Credentials) -> Result<ServerConfig, TlsError> {
         .map_err(TlsError::Library)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(credentials.certified)));
-    config.alpn_protocols = vec![H2.to_vec()];
+    // HTTP/1.1 is for those who read metrics and speak nothing else.
+    config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

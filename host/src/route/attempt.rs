@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
@@ -15,10 +15,10 @@ use tonic::{Code, Status};
 use super::body::CallBody;
 use super::call::{Call, LiveBody};
 use super::errand::Replay;
-use super::outcome::{Outcome, Pushback};
+use super::outcome::{Outcome, Pushback, Said};
 use super::plugin_route::Picked;
 use super::record::Record;
-use super::{Endpoint, RouteError, reserved};
+use super::{Endpoint, RouteError};
 use crate::BoxError;
 use crate::transport::{CallError, ResponseBody, Sending};
 
@@ -82,10 +82,9 @@ where
         let Stage::Sent(sending) = &mut self.stage else { return Poll::Ready(Err(Failure::over())) };
         let failure = match ready!(Pin::new(sending).poll(cx)) {
             Ok(mut response) => {
-                reserved::strip(response.headers_mut(), &[]);
-                let status = Outcome::of(response.headers());
+                let Said { status, is_grpc } = Said::read(response.headers_mut());
                 // Whoever gives a status of gRPC is believed.
-                if status.is_some() || is_grpc(&response) {
+                if status.is_some() || (is_grpc && response.status() == StatusCode::OK) {
                     self.stage = Stage::Answered(response, status);
                     return Poll::Ready(Ok(()));
                 }
@@ -164,10 +163,4 @@ impl Failure {
 /// For who polls again what has given its response.
 pub(super) fn over() -> Status {
     Status::cancelled("the call is over")
-}
-
-/// Whether it is a gRPC response. Without a content-type the frames decide.
-fn is_grpc(response: &Response<ResponseBody>) -> bool {
-    let is_content = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    response.status() == StatusCode::OK && response.headers().get(CONTENT_TYPE).is_none_or(is_content)
 }

@@ -10,9 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use super::outcome::{Outcome, Pushback};
+use super::outcome::{Outcome, Pushback, Said};
 use super::record::Record;
-use super::{Endpoint, MessageMeter, Method, RouteError, reserved};
+use super::{Endpoint, MessageMeter, Method, RouteError};
 use crate::resilience::breaker::{Probe, Verdict};
 use crate::resilience::clock::Moment;
 use crate::span::CallSpan;
@@ -232,8 +232,7 @@ impl Body for LiveBody {
                         return this.fail_with(error.into(), Outcome::Served(Code::ResourceExhausted));
                     }
                 } else if let Some(trailers) = frame.trailers_mut() {
-                    reserved::strip(trailers, &[]);
-                    return match Outcome::of(trailers) {
+                    return match Said::read(trailers).status {
                         Some(outcome) if this.meter.is_within_message() && outcome.is_ok() => {
                             this.cut_short()
                         }

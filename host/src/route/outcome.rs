@@ -2,15 +2,47 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Code;
 
+use super::reserved;
 use crate::code::Codes;
 use crate::resilience::breaker::Verdict;
 
 pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// What the head or the trailers of a response say, as far as the mesh has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The status, if there is one.
+    pub(super) status: Option<Outcome>,
+    /// Nothing speaks against gRPC. Without a content-type the frames decide.
+    pub(super) is_grpc: bool,
+}
+
+impl Said {
+    /// Reads them, and removes what only the mesh itself may say. Goes over them once: there are few, and each look into the
+    /// map would cost a hash of the name.
+    pub(super) fn read(headers: &mut HeaderMap) -> Self {
+        let (mut said, mut is_reserved) = (Self { status: None, is_grpc: true }, false);
+        for (name, value) in &*headers {
+            if *name == GRPC_STATUS {
+                said.status = said.status.or_else(|| Some(Outcome::read(value)));
+            } else if *name == CONTENT_TYPE {
+                said.is_grpc &= value.as_bytes().starts_with(b"application/grpc");
+            } else {
+                is_reserved |= reserved::is_reserved(name);
+            }
+        }
+        if is_reserved {
+            reserved::strip(headers, &[]);
+        }
+        said
+    }
+}
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +59,11 @@ impl Outcome {
     /// The status of a response, wherever it stands: in the head of one that is nothing else ("trailers-only"), or in the
     /// trailers.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        headers.get(&GRPC_STATUS).map(|status| Self::Status(Code::from_bytes(status.as_bytes())))
+        headers.get(&GRPC_STATUS).map(Self::read)
+    }
+
+    fn read(status: &HeaderValue) -> Self {
+        Self::Status(Code::from_bytes(status.as_bytes()))
     }
 
     pub(super) fn is_ok(self) -> bool {
@@ -95,6 +131,23 @@ mod tests {
         assert_eq!(verdict(Outcome::Status(Code::ResourceExhausted)), Verdict::Overload);
         assert_eq!(verdict(Outcome::Served(Code::ResourceExhausted)), Verdict::Success);
         assert_eq!(verdict(Outcome::Cancelled), Verdict::Neutral);
+    }
+
+    #[test]
+    fn what_is_said_is_read_and_what_nobody_may_say_is_removed() {
+        let said = |pairs: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            let said = Said::read(&mut headers);
+            (said.status.map(Outcome::code), said.is_grpc, headers.len())
+        };
+        assert_eq!(said(&[]), (None, true, 0));
+        assert_eq!(said(&[("content-type", "application/grpc+proto"), ("x", "y")]), (None, true, 2));
+        assert_eq!(said(&[("content-type", "text/html")]), (None, false, 1));
+        assert_eq!(said(&[("grpc-status", "0"), ("plugmesh-fallback", "x")]), (Some(Code::Ok), true, 1));
+        assert_eq!(said(&[("grpc-status", "14"), ("grpc-status", "0")]).0, Some(Code::Unavailable));
     }
 
     #[test]

@@ -75,7 +75,7 @@ struct Sent<B> {
 }
 
 /// A call that has waited, and the place that it got.
-type Resumed<B> = (Sent<B>, Option<Permit>);
+type Resumed<B> = (State<B>, Option<Permit>);
 
 /// A response that has begun, and how long it may go on.
 struct Begun {
@@ -122,16 +122,7 @@ where
         request: Request<Replay<B>>,
         record: Record,
     ) -> Self {
-        let state = match errand.method.is_hedged() && errand.pinned.is_none() {
-            false => State::Sent(Sent::new(errand, picked, request, None, History::default())),
-            true => State::Hedged(Box::pin(async move {
-                let (max_message, deadline) = (errand.method.route().max_message(), errand.deadline);
-                let answer = hedged(errand, picked, request).await?;
-                let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-                Ok(Begun { answer, max_message, deadline })
-            })),
-        };
-        Self { state, record: Some(record) }
+        Self { state: State::sent(errand, picked, request), record: Some(record) }
     }
 
     /// Sent when there is an endpoint for it; `why` there is none now.
@@ -143,7 +134,7 @@ where
     ) -> Self {
         let state = State::Waiting(Box::pin(async move {
             let picked = errand.pick_later(&[], why).await?;
-            Ok((Sent::new(errand, picked, request, None, History::default()), None))
+            Ok((State::sent(errand, picked, request), None))
         }));
         Self { state, record: Some(record) }
     }
@@ -156,7 +147,7 @@ where
                 Ok(picked) => picked,
                 Err(why) => errand.pick_later(&[], why).await?,
             };
-            Ok((Sent::new(errand, picked, request, None, History::default()), permit))
+            Ok((State::sent(errand, picked, request), permit))
         }));
         Self { state, record: Some(record) }
     }
@@ -208,11 +199,11 @@ where
                     Next::Again(waiting) => State::Waiting(waiting),
                 },
                 State::Waiting(waiting) => match ready!(waiting.as_mut().poll(cx)) {
-                    Ok((sent, permit)) => {
+                    Ok((next, permit)) => {
                         if let (Some(permit), Some(record)) = (permit, &mut self.record) {
                             record.hold(permit);
                         }
-                        State::Sent(sent)
+                        next
                     }
                     Err(status) => State::Failed(Some(status)),
                 },
@@ -240,6 +231,25 @@ where
         };
         ready!(attempts.poll(cx));
         Poll::Ready(attempts.conclude())
+    }
+}
+
+impl<B> State<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// The first attempt goes to the endpoint that was picked.
+    fn sent(errand: Arc<Errand<B>>, picked: Picked, request: Request<Replay<B>>) -> Self {
+        if !errand.method.is_hedged() || errand.pinned.is_some() {
+            return Self::Sent(Sent::new(errand, picked, request, None, History::default()));
+        }
+        Self::Hedged(Box::pin(async move {
+            let (max_message, deadline) = (errand.method.route().max_message(), errand.deadline);
+            let answer = hedged(errand, picked, request).await?;
+            let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+            Ok(Begun { answer, max_message, deadline })
+        }))
     }
 }
 
@@ -350,7 +360,7 @@ where
                 plugin = %errand.method.route().plugin(), instance = %picked.call.endpoint().name(),
                 retries = history.retries(), "tries again: {status}"
             );
-            Ok((Self::new(errand, picked, request, deadline, history), None))
+            Ok((State::Sent(Self::new(errand, picked, request, deadline, history)), None))
         }))
     }
 }

@@ -138,3 +138,23 @@ async fn while_nobody_knows_what_is_slow_nothing_is_hedged() {
     assert_eq!(status(call(&router, request).await).await.code(), Code::DeadlineExceeded);
     assert_eq!(calls(&endpoints), [1, 0]);
 }
+
+#[tokio::test]
+async fn a_call_that_had_to_wait_is_hedged_like_any_other() {
+    let (router, endpoints, _, _directory) = mesh(&[Does::Hangs, Does::Answers], |said| {
+        said.hedging.delay = Some(Some(HedgingDelay::Fixed(Duration::from_millis(300))));
+    })
+    .await;
+    let route = router.route(&name()).unwrap();
+    let set = |ordinal: usize, availability| route.set_availability(&endpoints[ordinal], availability);
+    (0..2).for_each(|ordinal| set(ordinal, Availability::Starting));
+    let (code, ()) = tokio::join!(code_of_one(&router), async {
+        set(0, Availability::Ready);
+        while endpoints[0].in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        set(1, Availability::Ready);
+    });
+    assert_eq!(code, Code::Ok);
+    assert_eq!(calls(&endpoints), [1, 1]);
+}
