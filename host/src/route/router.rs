@@ -65,9 +65,11 @@ impl Router {
     }
 
     /// Routes `services` to a plugin that has not started yet: calls wait for it, or get what answers in its place.
-    /// Another plugin that offers them goes first.
+    /// Another plugin that offers them goes first. Of a plugin that is known already this changes nothing.
     pub fn expect(&self, route: Arc<Route>, services: impl IntoIterator<Item = impl Into<ServiceInfo>>) {
-        self.put(route, services, false);
+        if self.route(route.plugin()).is_none() {
+            self.put(route, services, false);
+        }
     }
 
     fn put(
@@ -349,7 +351,9 @@ mod tests {
         router.insert(Route::new(other, RouteSettings::default()), [described(&[])]);
         assert_eq!(found(), "other");
         router.insert(route(), [described(&[])]);
+        router.expect(route(), ["x.Y".to_owned()]);
         assert!(router.find("/a.B/C", None).is_err(), "it has come");
+        assert!(router.find("/x.Y/Z", None).is_err(), "what it offers is known");
         assert_eq!(router.find("/a.B/C", Some("demo")).unwrap().route().plugin().as_str(), "demo");
     }
 

@@ -28,9 +28,9 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(policy: &Policy, policies: &Policies) -> Self {
         let Balancing { members, locality, slow_start, .. } = &policy.balance;
-        let by_hash = |policy: Policy| policy.balance.policy == Balance::ConsistentHash;
-        let needs_ring = by_hash(policy.clone())
-            || policies.targets().any(|to| by_hash(policies.of(&to.service, to.method.as_deref(), None)));
+        let by_hash = |policy: &Policy| policy.balance.policy == Balance::ConsistentHash;
+        let needs_ring = by_hash(policy)
+            || policies.targets().any(|to| by_hash(&policies.of(&to.service, to.method.as_deref(), None)));
         Self {
             members: members.clone(),
             locality: *locality,

@@ -88,7 +88,7 @@ impl Plugin {
         mesh.board().insert(PluginStatus::new(config.clone(), stage));
         let route = route(&config);
         if config.enabled {
-            mesh.router().expect(route.clone(), expected(&config));
+            expect(mesh, &config, &route);
         }
         let state = State {
             route,
@@ -124,6 +124,7 @@ impl Plugin {
             return Ok(());
         }
         let config = state.config.clone();
+        expect(&self.0.mesh, &config, &state.route);
         // Warm ones of a plugin that sleeps make room for those that start.
         std::mem::take(&mut state.instances).stop(config.drain_timeout).await;
         state.instances = self.launch(&config, &state.route).await?;
@@ -242,10 +243,13 @@ impl Plugin {
     }
 }
 
-/// The services that the files say something of, before the plugin itself does.
-fn expected(config: &PluginConfig) -> BTreeSet<String> {
+/// Routes calls to the services that the files say something of, before the plugin itself does.
+fn expect(mesh: &Mesh, config: &PluginConfig, route: &Arc<Route>) {
     let targets = config.policies.targets().map(|target| target.service.clone());
-    targets.chain(config.services.iter().cloned()).collect()
+    let services: BTreeSet<_> = targets.chain(config.services.iter().cloned()).collect();
+    if !services.is_empty() {
+        mesh.router().expect(route.clone(), services);
+    }
 }
 
 fn route(config: &PluginConfig) -> Arc<Route> {
