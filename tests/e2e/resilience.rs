@@ -81,6 +81,23 @@ async fn a_server_that_wants_no_more_attempts_gets_none() {
 }
 
 #[tokio::test]
+async fn who_calls_too_often_is_told_when_to_come_back() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
+    let daemon =
+        probes("rate_limit: {requests_per_second: 0.01, burst_size: 1}", ControlRequest::default()).await;
+    let calls = calls(&daemon, 2).await;
+    assert_eq!(calls[0].code, 0, "{calls:#?}");
+    assert_eq!(calls[1].code, 64 + Code::ResourceExhausted as i32, "{calls:#?}");
+    // grpcurl learns by reflection how to show it.
+    assert!(
+        calls[1].err.contains("google.rpc.RetryInfo") && calls[1].err.contains("retryDelay"),
+        "{calls:#?}"
+    );
+}
+
+#[tokio::test]
 async fn a_slow_instance_is_hedged() {
     if !tools::require_tool("grpcurl") {
         return;

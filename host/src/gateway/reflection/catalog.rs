@@ -61,6 +61,8 @@ impl Catalog {
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            // What statuses carry as details: a client that knows only reflection can show them.
+            tonic_types::pb::FILE_DESCRIPTOR_SET,
         ]
         .concat();
         let descriptors = Descriptors::read(set.into()).unwrap_or_else(|error| {
