@@ -4,7 +4,7 @@ use std::process::Command;
 
 use plugmesh::admin::v1::{InstanceKind, InstanceState, PluginState};
 use plugmesh_tests::calculator::AddRequest;
-use plugmesh_tests::{Daemon, Leaks, Neighbour, PluginDir, Process, binary};
+use plugmesh_tests::{Daemon, Leaks, Neighbour, PluginDir, Process, binary, eventually};
 use rustix::process::Signal;
 use tonic::Code;
 
@@ -142,6 +142,29 @@ async fn a_plugin_is_loaded_and_unloaded_without_a_trace() {
     leaks.back_to(&daemon).await;
     let status = daemon.calculator().add(AddRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_service_of_a_plugin_that_still_starts_is_unavailable_and_not_unknown() {
+    let daemon = Daemon::builder().plugin(PluginDir::probe(1)).start().await;
+    let calculator = binary("calculator").display();
+    let wait = format!("until [ -e \"$(dirname \"$0\")/go\" ]; do sleep 0.05; done\nexec {calculator}");
+    let dir = daemon.write(&PluginDir::script("calculator", &wait));
+    let path = dir.display().to_string();
+    let add = async || daemon.calculator().add(AddRequest::default()).await;
+    let load = ["load", &path];
+    let (loaded, ()) = tokio::join!(daemon.cli(&load), async {
+        let status = eventually("it starts", async || {
+            let status = add().await.unwrap_err();
+            (status.code() != Code::Unimplemented).then_some(status)
+        });
+        let status = status.await;
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(status.message().contains("still starting"), "{status:?}");
+        std::fs::write(dir.join("go"), "").unwrap();
+    });
+    loaded.ok();
+    add().await.unwrap();
 }
 
 #[tokio::test]

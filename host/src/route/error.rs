@@ -93,7 +93,7 @@ impl RouteError {
     }
 
     pub(super) fn unknown_service(service: &str, closest: Option<&str>) -> Self {
-        let service: String = service.chars().take(256).collect();
+        let service = shown(service);
         let mut message = format!("no plugin provides the service {service}");
         match closest {
             Some(closest) => message.push_str(&format!("; did you mean {closest}?")),
@@ -125,6 +125,14 @@ impl RouteError {
         let message =
             format!("the plugin {plugin} does not provide the service {service}; its services: {services}");
         Self::new(Code::Unimplemented, message)
+    }
+
+    pub(super) fn nobody_yet(service: &str) -> Self {
+        let message = format!(
+            "no plugin provides the service {} so far, and some are still starting; `plugmesh list` says which",
+            shown(service)
+        );
+        Self::new(Code::Unavailable, message)
     }
 
     pub(super) fn nothing_ready(plugin: &PluginName, states: Vec<String>) -> Self {
@@ -293,6 +301,11 @@ impl RouteError {
 
 fn place(endpoint: &Endpoint) -> String {
     format!("instance {} of plugin {}", endpoint.name(), endpoint.name().plugin())
+}
+
+/// A name from outside, no longer than people can read.
+fn shown(name: &str) -> String {
+    name.chars().take(256).collect()
 }
 
 fn list(items: impl Iterator<Item = impl Display>) -> String {

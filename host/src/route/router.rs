@@ -1,6 +1,7 @@
 //! Who provides which method.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -20,6 +21,18 @@ struct Shared {
     // Whoever changes the table holds this, so that no change is lost.
     changing: Mutex<()>,
     replay_memory: Arc<ReplayMemory>,
+    /// Starts that go on, of plugins whose services are not known before.
+    starting: AtomicUsize,
+}
+
+/// Says, for as long as it is there, that plugins start of which nobody knows yet what they provide.
+#[derive(Debug)]
+pub(crate) struct Starting(Router);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.0.starting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 type Index = HashMap<Arc<str>, Vec<Arc<Method>>, foldhash::fast::RandomState>;
@@ -89,6 +102,12 @@ impl Router {
             let services = services.collect();
             plugins.insert(route.plugin().clone(), Entry { route, services, is_offered });
         });
+    }
+
+    /// While any of these is there, a service that nobody provides is one that nobody provides yet.
+    pub(crate) fn starting(&self) -> Starting {
+        self.0.starting.fetch_add(1, Ordering::Relaxed);
+        Starting(self.clone())
     }
 
     /// Forgets a plugin. Calls on their way go on to their end.
@@ -186,6 +205,7 @@ impl Router {
                 let any = chosen.ok_or_else(|| table.not_provided(service, plugin))?;
                 Ok(table.described(any, path).unwrap_or_else(|| any.clone()))
             }
+            ([], None) if self.0.starting.load(Ordering::Relaxed) > 0 => Err(RouteError::nobody_yet(service)),
             ([], None) => {
                 let known = table.services.keys().map(|service| &**service);
                 Err(RouteError::unknown_service(service, closest(service, known)))
@@ -340,6 +360,16 @@ mod tests {
         assert_eq!(error.code(), tonic::Code::FailedPrecondition);
         assert!(router.find("/a.B/C", Some("demo")).unwrap().is_idempotent());
         assert!(!router.find("/a.B/C", Some("other")).unwrap().is_idempotent());
+    }
+
+    #[test]
+    fn a_service_that_nobody_provides_is_told_from_one_that_nobody_provides_yet() {
+        let (router, code) =
+            (Router::new(), |router: &Router| router.find("/a.B/C", None).unwrap_err().code());
+        let starting = [router.starting(), router.starting()];
+        assert_eq!(code(&router), tonic::Code::Unavailable);
+        drop(starting);
+        assert_eq!(code(&router), tonic::Code::Unimplemented);
     }
 
     #[test]

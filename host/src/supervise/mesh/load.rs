@@ -16,6 +16,7 @@ impl Mesh {
     /// Starts `configs` in the order that their requirements ask for, as many at once as it allows, and gives
     /// what went wrong: a plugin that fails is left out, the others run.
     pub async fn load_all(&self, configs: Vec<PluginConfig>) -> Vec<LoadError> {
+        let _starting = self.router().starting();
         let plan = dependency::plan(&configs);
         let mut errors: Vec<_> = plan.problems.iter().flat_map(LoadError::dependency).collect();
         let mut plugins = BTreeMap::new();
@@ -43,6 +44,7 @@ impl Mesh {
     /// # Errors
     /// It does not start; it stays on the board, with the reason.
     pub async fn load(&self, config: PluginConfig) -> Result<(), LoadError> {
+        let _starting = self.router().starting();
         let plugin = self.add(config)?;
         self.start(&plugin).await
     }
