@@ -54,8 +54,6 @@ impl<B> Errand<B> {
         let room = if retry.enabled || has_substitute { retry.buffer_size.as_u64() } else { 0 };
         let may_repeat = retry.enabled || method.is_hedged() || has_substitute;
         let (mut head, body) = request.into_parts();
-        // They are of this process: a request that is made again, or goes to another process, has none.
-        drop(std::mem::take(&mut head.extensions));
         let source = Source::new(body, method.route().max_message(), room, memory);
         let Terms { pinned, hash, deadline, is_deadline_ours } = terms;
         if is_deadline_ours && let Some(deadline) = deadline {

@@ -1,7 +1,8 @@
 //! The head of a request, kept to send it again.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use tonic::GrpcMethod;
 
 /// What a plugin sees of a request before its messages.
 ///
@@ -12,6 +13,8 @@ pub(super) struct Head {
     method: Method,
     uri: Uri,
     headers: Box<[(HeaderName, HeaderValue)]>,
+    /// For services of this process: nothing else sees them.
+    extensions: Extensions,
 }
 
 impl Head {
@@ -19,7 +22,14 @@ impl Head {
     pub(super) fn of(parts: &Parts) -> Self {
         let mut headers = Vec::with_capacity(parts.headers.len());
         headers.extend(parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Self { method: parts.method.clone(), uri: parts.uri.clone(), headers: headers.into() }
+        // Generated clients put one there that no server looks at, and to copy it takes three allocations.
+        let is_plain = match parts.extensions.len() {
+            0 => true,
+            1 => parts.extensions.get::<GrpcMethod<'static>>().is_some(),
+            _ => false,
+        };
+        let extensions = if is_plain { Extensions::new() } else { parts.extensions.clone() };
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), headers: headers.into(), extensions }
     }
 
     /// A request that begins with it.
@@ -32,6 +42,7 @@ impl Head {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
+        *request.extensions_mut() = self.extensions.clone();
         request
     }
 }
@@ -47,6 +58,8 @@ mod tests {
             .header("x-several", "one")
             .header("x-other", "between")
             .header("x-several", "two")
+            .extension(GrpcMethod::new("a.B", "C"))
+            .extension("who calls")
             .body(());
         let (before, ()) = request.unwrap().into_parts();
         let after = Head::of(&before).request(7);
@@ -55,6 +68,7 @@ mod tests {
             (&before.method, &before.uri, &before.headers)
         );
         assert_eq!(*after.body(), 7);
+        assert_eq!(after.extensions().get(), Some(&"who calls"));
         let several: Vec<_> = after.headers().get_all("x-several").iter().collect();
         assert_eq!(several, ["one", "two"]);
     }
