@@ -10,6 +10,7 @@ use plugmesh_benches::echo::echo_service_client::EchoServiceClient;
 use plugmesh_benches::echo::echo_service_server::EchoServiceServer;
 use plugmesh_benches::stats::Spread;
 use plugmesh_host::config::PolicySaid;
+use plugmesh_host::route::Channel;
 use serde::{Deserialize, Serialize};
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, Bytes, StdError};
@@ -95,13 +96,7 @@ where
 
 /// Microseconds that a call of the first client takes more than one of the second: the median over batches that take turns, since
 /// what else the machine does lasts longer than a batch, and is the same for both.
-async fn by_turns<T>(clients: &mut [EchoServiceClient<T>; 2], spec: Spec) -> Result<f64, BoxError>
-where
-    T: GrpcService<tonic::body::Body>,
-    T::Error: Into<StdError>,
-    T::ResponseBody: Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as Body>::Error: Into<StdError> + Send,
-{
+async fn by_turns(clients: &mut [EchoServiceClient<Channel>; 2], spec: Spec) -> Result<f64, BoxError> {
     let (mut differences, start) = (Vec::new(), Instant::now());
     let until = spec.span.warm_up + spec.span.measured;
     while differences.is_empty() || start.elapsed() < until {

@@ -3,9 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::{HeaderMap, HeaderName};
 use tonic::Code;
 
 use crate::closest::closest;
+
+/// As a header name, since a text is checked and folded to lower case each time it is looked up.
+pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Every code, by its number.
 pub(crate) const ALL: [Code; 17] = [
@@ -27,6 +31,11 @@ pub(crate) const ALL: [Code; 17] = [
     Code::DataLoss,
     Code::Unauthenticated,
 ];
+
+/// The status that the head or the trailers of a response carry.
+pub(crate) fn code_of(headers: &HeaderMap) -> Option<Code> {
+    headers.get(&GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()))
+}
 
 /// Name of a status code as the gRPC specification spells it.
 pub(crate) fn code_name(code: Code) -> &'static str {

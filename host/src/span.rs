@@ -17,8 +17,8 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::Code;
+use tracing::Span;
 use tracing::field::Empty;
-use tracing::{Level, Span, level_enabled};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::code::{code_name, is_server_error};
@@ -43,9 +43,6 @@ impl CallSpan {
     /// Of a call that comes to the gateway; whether a descriptor names the method.
     #[inline]
     pub(crate) fn server<B>(request: &mut Request<B>, is_known: bool) -> Self {
-        if !level_enabled!(Level::TRACE) {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, parent: None, "server", otel.name = shown(path, is_known), otel.kind = "server",
@@ -58,9 +55,6 @@ impl CallSpan {
     /// Of a call into the mesh, which `plugin` serves.
     #[inline]
     pub(crate) fn call<B>(request: &mut Request<B>, is_known: bool, plugin: &str) -> Self {
-        if !level_enabled!(Level::TRACE) {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, "call", otel.name = shown(path, is_known), otel.kind = "client",
@@ -74,9 +68,6 @@ impl CallSpan {
     /// Of one attempt of such a call, on an instance.
     #[inline]
     pub(crate) fn attempt<B>(request: &mut Request<B>, is_known: bool, plugin: &str, instance: &str) -> Self {
-        if !level_enabled!(Level::TRACE) {
-            return Self(None);
-        }
         let path = request.uri().path();
         let span = tracing::trace_span!(
             target: TARGET, parent: None, "attempt", otel.name = format!("attempt {}", shown(path, is_known)),

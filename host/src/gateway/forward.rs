@@ -24,6 +24,7 @@ use super::pages;
 use super::principal::Caller;
 use super::request_body::{EndsRequest, Link, RequestBody};
 use super::serve::{Shared, Upstream};
+use crate::code::code_of;
 
 /// A response's first bytes, up to this many, are handed over without asking for window first: most calls
 /// have no more, and one frame more or less waiting for a stalled client does not matter.
@@ -196,7 +197,7 @@ where
         None => return Err(Ended::Reset),
     };
     let ends_here = body.is_end_stream();
-    let status = Metered::status(&head.headers);
+    let status = code_of(&head.headers);
     let mut wire_head = Response::new(());
     *wire_head.status_mut() = head.status;
     *wire_head.headers_mut() = head.headers;
@@ -276,7 +277,7 @@ async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone
 }
 
 fn end(mut send: SendStream<Bytes>, trailers: HeaderMap, metered: &mut Metered) -> Ended {
-    let status = Metered::status(&trailers);
+    let status = code_of(&trailers);
     match send.send_trailers(trailers) {
         Ok(()) => {
             metered.ends_with(status.unwrap_or(Code::Unknown));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, Method, Request};
+use http::{Method, Request};
 use tonic::Code;
 
 use super::reflection::Catalog;
@@ -17,8 +17,6 @@ use crate::span::CallSpan;
 /// Methods that are counted apart. Each takes some kilobytes; beyond it, or where no descriptor names the method, calls count as
 /// one: what callers make up must not take memory.
 const MAX_METHODS: usize = 4096;
-
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 type Methods = HashMap<Box<str>, Arc<LatencyByCode>, foldhash::fast::RandomState>;
 
@@ -123,11 +121,6 @@ impl Metered {
     /// It is none of gRPC, and not counted.
     pub(super) fn is_no_call(&mut self) {
         self.method = None;
-    }
-
-    /// The status in a head or in trailers.
-    pub(super) fn status(headers: &HeaderMap) -> Option<Code> {
-        headers.get(&GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
     }
 }
 

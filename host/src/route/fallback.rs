@@ -12,8 +12,8 @@ use tonic::metadata::MetadataValue;
 use super::body::CallBody;
 use super::errand::Errand;
 use super::error::is_absence;
-use super::outcome::GRPC_STATUS;
 use super::{Channel, RouteError};
+use crate::code::GRPC_STATUS;
 use crate::config::Fallback;
 use crate::name::PluginName;
 

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use tonic::Code;
 
 use super::reserved;
-use crate::code::Codes;
+use crate::code::{Codes, GRPC_STATUS, code_of};
 use crate::resilience::breaker::Verdict;
-
-pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -30,7 +28,8 @@ impl Said {
         let (mut said, mut is_reserved) = (Self { status: None, is_grpc: true }, false);
         for (name, value) in &*headers {
             if *name == GRPC_STATUS {
-                said.status = said.status.or_else(|| Some(Outcome::read(value)));
+                said.status =
+                    said.status.or_else(|| Some(Outcome::Status(Code::from_bytes(value.as_bytes()))));
             } else if *name == CONTENT_TYPE {
                 said.is_grpc &= value.as_bytes().starts_with(b"application/grpc");
             } else {
@@ -59,11 +58,7 @@ impl Outcome {
     /// The status of a response, wherever it stands: in the head of one that is nothing else ("trailers-only"), or in the
     /// trailers.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        headers.get(&GRPC_STATUS).map(Self::read)
-    }
-
-    fn read(status: &HeaderValue) -> Self {
-        Self::Status(Code::from_bytes(status.as_bytes()))
+        code_of(headers).map(Self::Status)
     }
 
     pub(super) fn is_ok(self) -> bool {
