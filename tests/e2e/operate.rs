@@ -61,7 +61,7 @@ async fn a_drained_instance_finishes_its_calls_and_gets_no_more() {
 
 async fn daemon_counts(daemon: &Daemon) {
     let busy = async || (daemon.instance("probe", 0).await.in_flight > 0).then_some(());
-    plugmesh_tests::eventually("a call is in flight", busy).await;
+    eventually("a call is in flight", busy).await;
 }
 
 #[tokio::test]
