@@ -6,6 +6,7 @@
 //! was due, not from when the program got round to it.
 
 use std::future::Future;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -82,28 +83,33 @@ where
     F: Future<Output = i32> + Send + 'static,
 {
     let arrivals = schedule.arrivals();
+    let made = arrivals.len();
     let (handle, start, began_at) = (Handle::current(), Instant::now(), now());
     began(began_at);
     let keeping_time = tokio::task::spawn_blocking(move || {
         let mut lag = Duration::ZERO;
-        let mut calls = Vec::with_capacity(arrivals.len());
+        // The task of a call is not kept: tokio frees the memory of one only with its handle, and pages that a
+        // program touches for the first time can hold up whoever makes the calls for milliseconds.
+        let (ended, calls) = mpsc::channel();
         for (id, at) in (0..).zip(arrivals) {
             let due = start + at;
             sleep_until(due);
             lag = lag.max(due.elapsed());
-            let (calling, due_at) = (call(id), began_at + at.as_nanos() as u64);
-            calls.push(handle.spawn(async move {
+            let (calling, due_at, ended) = (call(id), began_at + at.as_nanos() as u64, ended.clone());
+            handle.spawn(async move {
                 let code = calling.await;
-                Call { id, due: due_at, latency: due.elapsed().as_nanos() as u64, code }
-            }));
+                // Nobody is there to be told once a call has panicked.
+                let _ = ended.send(Call { id, due: due_at, latency: due.elapsed().as_nanos() as u64, code });
+            });
         }
-        (calls, lag)
+        drop(ended);
+        (calls.into_iter().collect::<Vec<_>>(), lag)
     });
-    let (tasks, lag) = keeping_time.await?;
-    let mut calls = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        calls.push(task.await?);
+    let (mut calls, lag) = keeping_time.await?;
+    if calls.len() != made {
+        return Err(format!("{} of {made} calls panicked", made - calls.len()).into());
     }
+    calls.sort_unstable_by_key(|call| call.id);
     Ok(Outcome { calls, lag: lag.as_nanos() as u64 })
 }
 
@@ -131,6 +137,14 @@ mod tests {
         // Not evenly: a Poisson process has a share of 1 - 1/e of its gaps below the mean one.
         let short = arrivals.windows(2).filter(|pair| pair[1] - pair[0] < Duration::from_millis(1)).count();
         assert!((0.60..0.66).contains(&(short as f64 / arrivals.len() as f64)), "{short}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_not_passed_over() {
+        let schedule = Schedule { seed: 1, rate: 1000.0, length: Duration::from_millis(20) };
+        let call = |id| async move { if id == 3 { panic!("as it should") } else { 0 } };
+        let error = run(schedule, |_| {}, call).await.unwrap_err();
+        assert!(error.to_string().starts_with("1 of "), "{error}");
     }
 
     #[tokio::test]
