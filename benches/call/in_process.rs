@@ -52,10 +52,14 @@ pub(crate) struct Spec {
 /// Calls, one after the other.
 pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
     let micros = match spec.what {
-        What::Bare => steadily(&mut EchoServiceClient::new(EchoServiceServer::new(Echo)), spec).await?,
+        What::Bare => {
+            let mut client = EchoServiceClient::new(EchoServiceServer::new(Echo));
+            steadily(async || batch(&mut client, spec).await, spec.span).await?
+        }
         What::Mesh => {
             let mesh = Mesh::in_process(PolicySaid::default()).await?;
-            let micros = steadily(&mut EchoServiceClient::new(mesh.channel()), spec).await;
+            let mut client = EchoServiceClient::new(mesh.channel());
+            let micros = steadily(async || batch(&mut client, spec).await, spec.span).await;
             mesh.close().await;
             micros?
         }
@@ -74,21 +78,18 @@ pub(crate) async fn run(spec: Spec) -> Result<Sample, BoxError> {
     Ok(Sample::from([(Metric::Call, micros)]))
 }
 
-/// Microseconds of a call, on average.
-async fn steadily<T>(client: &mut EchoServiceClient<T>, spec: Spec) -> Result<f64, BoxError>
-where
-    T: GrpcService<tonic::body::Body>,
-    T::Error: Into<StdError>,
-    T::ResponseBody: Body<Data = Bytes> + Send + 'static,
-    <T::ResponseBody as Body>::Error: Into<StdError> + Send,
-{
+/// Microseconds of a call, on average over batches that follow each other.
+async fn steadily(
+    mut batch: impl AsyncFnMut() -> Result<f64, BoxError>,
+    span: Span,
+) -> Result<f64, BoxError> {
     let start = Instant::now();
-    while start.elapsed() < spec.span.warm_up {
-        batch(client, spec).await?;
+    while start.elapsed() < span.warm_up {
+        batch().await?;
     }
     let (mut sum, mut batches, start) = (0.0, 0u32, Instant::now());
-    while batches == 0 || start.elapsed() < spec.span.measured {
-        sum += batch(client, spec).await?;
+    while batches == 0 || start.elapsed() < span.measured {
+        sum += batch().await?;
         batches += 1;
     }
     Ok(sum / f64::from(batches))

@@ -85,7 +85,7 @@ impl RouteError {
     }
 
     pub(super) fn malformed_path(path: &str) -> Self {
-        let path: String = path.chars().take(256).collect();
+        let path = shown(path);
         Self::new(
             Code::Unimplemented,
             format!("{path:?} is not a gRPC method: it should be /package.Service/Method"),
