@@ -27,6 +27,7 @@ pub mod cli;
 pub mod closest;
 mod code;
 pub mod config;
+mod event;
 pub mod gateway;
 pub mod host;
 pub mod identity;

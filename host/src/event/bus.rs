@@ -1,0 +1,182 @@
+//! The bus: who subscribed to what, and what becomes of events that nobody could handle.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::dead_letters::DeadLetters;
+use super::entries::{MemberId, Signal};
+use super::subscription::{Consequences, Identity, Mode, Spec, Subscription};
+use super::timekeeper::Timekeeper;
+use super::topics::Topics;
+
+/// How long a group whose events come back until they are acknowledged is kept when its last member has gone: a member that is
+/// restarted or reconnects finds everything as it was.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// What participants may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes of an event.
+    pub(super) event_bytes: usize,
+    /// Bytes of a frame.
+    pub(super) frame_bytes: usize,
+    /// Events of a frame.
+    pub(super) frame_events: usize,
+    /// Subscriptions of a participant.
+    pub(super) subscriptions: usize,
+    /// Events that a participant may have on their way to subscriptions.
+    pub(super) publish_events: u64,
+    /// Bytes of these.
+    pub(super) publish_bytes: u64,
+}
+
+impl Default for Limits {
+    /// A megabyte an event, as brokers have it; the rest lets a publisher that never waits keep both sides busy.
+    fn default() -> Self {
+        Self {
+            event_bytes: 1 << 20,
+            frame_bytes: 4 << 20,
+            frame_events: 4096,
+            subscriptions: 10_000,
+            publish_events: 16_384,
+            publish_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Counts since the host started.
+#[derive(Debug, Default)]
+pub(super) struct BusCounts {
+    pub(super) published: AtomicU64,
+    pub(super) published_bytes: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) participants: AtomicU64,
+}
+
+/// The bus of a host.
+#[derive(Debug)]
+pub(super) struct Bus {
+    pub(super) limits: Limits,
+    pub(super) topics: Topics<Subscription>,
+    pub(super) counts: BusCounts,
+    pub(super) dead_letters: DeadLetters,
+    groups: Mutex<HashMap<Identity, Arc<Subscription>>>,
+    timekeeper: Timekeeper,
+    ids: AtomicU64,
+}
+
+impl Bus {
+    /// A bus without anybody. `first_id` is what its numbers begin with: above all of earlier runs.
+    pub(super) fn new(limits: Limits, first_id: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            topics: Topics::default(),
+            counts: BusCounts::default(),
+            dead_letters: DeadLetters::default(),
+            groups: Mutex::default(),
+            timekeeper: Timekeeper::default(),
+            ids: AtomicU64::new(first_id),
+        })
+    }
+
+    /// Does what is due until it is dropped.
+    pub(super) async fn keep_time(&self) {
+        loop {
+            let subscription = self.timekeeper.next().await;
+            self.on_time(&subscription);
+        }
+    }
+
+    /// A number that no participant of this host has had.
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a member to a subscription, which is made unless its group is there. Every event that is published after this returns is
+    /// for it as well.
+    pub(super) fn subscribe(&self, spec: Spec, who: &str, id: MemberId, signal: Arc<dyn Signal>) -> Arc<Subscription> {
+        let Some(identity) = spec.identity() else {
+            let subscription = Subscription::new(who.into(), spec);
+            subscription.join(id, signal);
+            self.topics.insert(&subscription.spec.patterns, &subscription);
+            return subscription;
+        };
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        match groups.entry(identity) {
+            Entry::Occupied(group) => {
+                group.get().join(id, signal);
+                group.get().clone()
+            }
+            Entry::Vacant(vacant) => {
+                let subscription = Subscription::new(spec.group_name(who).into(), spec);
+                subscription.join(id, signal);
+                vacant.insert(subscription.clone());
+                self.topics.insert(&subscription.spec.patterns, &subscription);
+                subscription
+            }
+        }
+    }
+
+    /// A member takes no more events, but may answer for those that it has.
+    pub(super) fn close(&self, subscription: &Arc<Subscription>, id: MemberId) {
+        subscription.close(id);
+        self.tidy(subscription);
+    }
+
+    /// A member is gone.
+    pub(super) fn leave(&self, subscription: &Arc<Subscription>, id: MemberId) {
+        let consequences = subscription.leave(id);
+        self.after(subscription, consequences);
+        self.tidy(subscription);
+    }
+
+    /// Sees to what a subscription left to be done.
+    pub(super) fn after(&self, subscription: &Arc<Subscription>, consequences: Consequences) {
+        for given_up in consequences.given_up {
+            self.dead_letters.add(&subscription.name, given_up);
+        }
+        if let Some(due) = consequences.due {
+            self.timekeeper.schedule(due, subscription);
+        }
+    }
+
+    fn on_time(&self, subscription: &Arc<Subscription>) {
+        let consequences = subscription.on_time(now());
+        self.after(subscription, consequences);
+        self.tidy(subscription);
+    }
+
+    /// Ends a subscription that nobody takes part in any more.
+    fn tidy(&self, subscription: &Arc<Subscription>) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let lingers = subscription.spec.mode == Mode::AtLeastOnce && subscription.spec.identity().is_some();
+        match subscription.unused_since(now()) {
+            None => return,
+            Some(since) if lingers && now() < since + LINGER => {
+                self.timekeeper.schedule(since + LINGER, subscription);
+                return;
+            }
+            Some(_) => {}
+        }
+        if let Some(identity) = subscription.spec.identity() {
+            groups.remove(&identity);
+        }
+        drop(groups);
+        self.topics.remove(&subscription.spec.patterns, subscription);
+    }
+
+    /// Every subscription, by name.
+    pub(super) fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        let mut all = self.topics.all();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+}
+
+/// The time, which tests can stop.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

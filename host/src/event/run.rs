@@ -1,0 +1,133 @@
+//! Events side by side, as they lie in a frame.
+
+use bytes::Bytes;
+
+/// Encoded events with their tags and lengths, one after the other. There is at least one.
+///
+/// All of them were checked when they came in: a run can be cut between two events by reading lengths alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    bytes: Bytes,
+    count: usize,
+}
+
+impl Run {
+    /// So many events that were checked. `None`: there are none.
+    pub(super) fn new(bytes: Bytes, count: usize) -> Option<Self> {
+        (count > 0).then_some(Self { bytes, count })
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Its first events: as many as this and as there are within so many bytes, but at least one. What is left, if any, comes second.
+    pub(super) fn split(mut self, most: usize, most_bytes: usize) -> (Self, Option<Self>) {
+        if self.count <= most && self.bytes.len() <= most_bytes {
+            return (self, None);
+        }
+        let (mut count, mut end) = (0, 0);
+        while count < most.max(1) {
+            let next = end + first_len(&self.bytes[end..]);
+            if count > 0 && next > most_bytes {
+                break;
+            }
+            (count, end) = (count + 1, next);
+        }
+        if count >= self.count {
+            return (self, None);
+        }
+        let first = Self { bytes: self.bytes.split_to(end), count };
+        self.count -= count;
+        (first, Some(self))
+    }
+
+    /// The events, without their tags and lengths.
+    pub(super) fn events(&self) -> impl Iterator<Item = Bytes> {
+        let mut left = self.bytes.clone();
+        std::iter::from_fn(move || {
+            if left.is_empty() {
+                return None;
+            }
+            let whole = left.split_to(first_len(&left));
+            let (_, head) = length(&whole);
+            Some(whole.slice(head..))
+        })
+    }
+}
+
+/// Bytes of the first event with its tag and length.
+fn first_len(run: &[u8]) -> usize {
+    let (length, head) = length(run);
+    (head + length).min(run.len())
+}
+
+/// Length of the first event, and bytes of its tag and length. The tag is one byte.
+fn length(run: &[u8]) -> (usize, usize) {
+    let mut value = 0;
+    for (place, byte) in run.iter().skip(1).take(10).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * place).min(usize::BITS as usize - 7);
+        if *byte < 0x80 {
+            return (value, place + 2);
+        }
+    }
+    // Not of a run that was checked.
+    (0, run.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use prost::encoding::encode_varint;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in super::super) fn run(events: &[Vec<u8>]) -> Run {
+        let mut bytes = BytesMut::new();
+        for event in events {
+            bytes.extend_from_slice(&[0x0a]);
+            encode_varint(event.len() as u64, &mut bytes);
+            bytes.extend_from_slice(event);
+        }
+        Run::new(bytes.freeze(), events.len()).unwrap()
+    }
+
+    #[test]
+    fn there_is_no_run_of_nothing() {
+        assert_eq!(Run::new(Bytes::new(), 0), None);
+    }
+
+    #[test]
+    fn at_least_one_event_is_taken() {
+        let (first, rest) = run(&[vec![7; 300], vec![8; 300]]).split(0, 0);
+        assert_eq!((first.count(), rest.unwrap().count()), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_cut_between_events(
+            events in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 1..20),
+            most in 1usize..25,
+            most_bytes in 0usize..5000,
+        ) {
+            let whole = run(&events);
+            let (first, rest) = whole.split(most, most_bytes);
+            prop_assert!(first.count() <= most);
+            prop_assert!(first.count() == 1 || first.bytes().len() <= most_bytes);
+            let rest: Vec<_> = rest.iter().flat_map(Run::events).collect();
+            let found: Vec<_> = first.events().chain(rest.iter().cloned()).collect();
+            prop_assert_eq!(first.events().count(), first.count());
+            prop_assert_eq!(found.iter().map(|event| event.to_vec()).collect::<Vec<_>>(), events);
+            // No fewer than were allowed.
+            if let Some(next) = rest.first() {
+                let one_more = first.bytes().len() + run(&[next.to_vec()]).bytes().len();
+                prop_assert!(first.count() == most || one_more > most_bytes);
+            }
+        }
+    }
+}
