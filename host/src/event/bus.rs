@@ -97,7 +97,13 @@ impl Bus {
 
     /// Adds a member to a subscription, which is made unless its group is there. Every event that is published after this returns is
     /// for it as well.
-    pub(super) fn subscribe(&self, spec: Spec, who: &str, id: MemberId, signal: Arc<dyn Signal>) -> Arc<Subscription> {
+    pub(super) fn subscribe(
+        &self,
+        spec: Spec,
+        who: &str,
+        id: MemberId,
+        signal: Arc<dyn Signal>,
+    ) -> Arc<Subscription> {
         let Some(identity) = spec.identity() else {
             let subscription = Subscription::new(who.into(), spec);
             subscription.join(id, signal);

@@ -47,7 +47,9 @@ impl DeadLetters {
         let GivenUp { entry, cause, mut reason } = given_up;
         reason.truncate(reason.floor_char_boundary(MAX_REASON));
         let (now, instant) = (SystemTime::now(), super::bus::now());
-        let age = |since: Option<Instant>| since.map_or_else(Default::default, |since| instant.duration_since(since));
+        let age = |since: Option<Instant>| {
+            since.map_or_else(Default::default, |since| instant.duration_since(since))
+        };
         let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         letters.last += 1;
         letters.bytes += entry.event.len();
@@ -82,9 +84,9 @@ impl DeadLetters {
     pub(super) fn remove(&self, subscription: Option<&str>, ids: &[u64]) -> Vec<DeadLetter> {
         let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = std::mem::take(&mut letters.letters);
-        let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|letter| {
-            is_of(letter, subscription) && (ids.is_empty() || ids.contains(&letter.id))
-        });
+        let (gone, left): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|letter| is_of(letter, subscription) && (ids.is_empty() || ids.contains(&letter.id)));
         letters.letters = left.into();
         letters.bytes -= gone.iter().map(|letter| letter.event.len()).sum::<usize>();
         gone

@@ -12,7 +12,6 @@ mod window;
 mod tests;
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -133,15 +132,8 @@ impl Entries {
         self.arrivals += 1;
         self.load.events += 1;
         self.load.bytes += event.len();
-        let entry = Entry {
-            arrival: self.arrivals,
-            event,
-            key,
-            attempts: 0,
-            first_delivered: None,
-            place,
-            receipt,
-        };
+        let entry =
+            Entry { arrival: self.arrivals, event, key, attempts: 0, first_delivered: None, place, receipt };
         self.admit(entry);
         dropped
     }
@@ -192,7 +184,8 @@ impl Entries {
 
     /// Drops the event that waits longest of those that could be delivered.
     fn drop_oldest(&mut self) -> bool {
-        let lanes = self.members.iter().filter_map(|(id, member)| Some((*member.lane.keys().next()?, Some(*id))));
+        let lanes =
+            self.members.iter().filter_map(|(id, member)| Some((*member.lane.keys().next()?, Some(*id))));
         let shared = self.shared.keys().next().map(|arrival| (*arrival, None));
         let Some((arrival, holder)) = lanes.chain(shared).min() else { return false };
         let lane = match holder.and_then(|id| self.members.get_mut(&id)) {

@@ -20,7 +20,8 @@ pub(super) struct Budget {
 impl Budget {
     /// What credit allows, and a delivery.
     pub(super) fn of_credit(events: u64, bytes: u64) -> Self {
-        let least = |credit: u64, most: usize| usize::try_from(credit).map_or(most, |credit| credit.min(most));
+        let least =
+            |credit: u64, most: usize| usize::try_from(credit).map_or(most, |credit| credit.min(most));
         Self { events: least(events, MAX_EVENTS), bytes: least(bytes, MAX_BYTES) }
     }
 }
@@ -40,7 +41,13 @@ pub(super) struct Parcel {
 impl Parcel {
     /// An empty one, whose first event will have this number, with space for so many bytes.
     pub(super) fn new(first: u64, capacity: usize) -> Self {
-        Self { events: EventsBuffer::with_capacity(capacity), first, attempts: Vec::new(), places: Vec::new(), gap: 0 }
+        Self {
+            events: EventsBuffer::with_capacity(capacity),
+            first,
+            attempts: Vec::new(),
+            places: Vec::new(),
+            gap: 0,
+        }
     }
 
     pub(super) fn count(&self) -> usize {

@@ -65,7 +65,8 @@ impl Publishing {
             self.refuse(
                 index,
                 Code::ResourceExhausted,
-                "a subscription that matches is full and its members take nothing; publish it again later".to_owned(),
+                "a subscription that matches is full and its members take nothing; publish it again later"
+                    .to_owned(),
             );
         }
         self.next = self.events.len();
@@ -73,7 +74,12 @@ impl Publishing {
     }
 
     fn refuse(&mut self, index: usize, code: Code, message: String) {
-        self.results.push(EventResult { index: index as u32, code: code as i32, message, ..Default::default() });
+        self.results.push(EventResult {
+            index: index as u32,
+            code: code as i32,
+            message,
+            ..Default::default()
+        });
     }
 
     fn published(&self) {
@@ -147,10 +153,15 @@ impl Publisher {
 
     /// Who wants an event, if it is sound and may be published.
     fn look_at(&mut self, publishing: &Publishing, index: usize) -> Result<Arc<Matches>, (Code, String)> {
-        let event = publishing.events.get(index).map(|event| &publishing.message[event.content()]).unwrap_or_default();
+        let event = publishing
+            .events
+            .get(index)
+            .map(|event| &publishing.message[event.content()])
+            .unwrap_or_default();
         let most = self.bus.limits.event_bytes;
         if event.len() > most {
-            let message = format!("the event has {} bytes; {most} are allowed (events.max_event_size)", event.len());
+            let message =
+                format!("the event has {} bytes; {most} are allowed (events.max_event_size)", event.len());
             return Err((Code::InvalidArgument, message));
         }
         let event = EventRef::check(event).map_err(|error| (Code::InvalidArgument, error.to_string()))?;
@@ -162,22 +173,34 @@ impl Publisher {
             true => Ok(matches),
             false => Err((
                 Code::PermissionDenied,
-                format!("{:?} is not among the topics that this plugin may publish (events.publish)", event.event_type()),
+                format!(
+                    "{:?} is not among the topics that this plugin may publish (events.publish)",
+                    event.event_type()
+                ),
             )),
         }
     }
 
     /// Publishes events side by side to subscriptions that ask nothing of a single one.
-    fn publish_run(&self, publishing: &mut Publishing, end: usize, matches: &Matches, cx: &mut Context<'_>) -> Step {
+    fn publish_run(
+        &self,
+        publishing: &mut Publishing,
+        end: usize,
+        matches: &Matches,
+        cx: &mut Context<'_>,
+    ) -> Step {
         let begin = publishing.next;
-        let bytes = |end: usize| publishing.events[begin..end].iter().map(|event| event.whole().len()).sum::<usize>();
+        let bytes =
+            |end: usize| publishing.events[begin..end].iter().map(|event| event.whole().len()).sum::<usize>();
         let wanted = Promise { events: end - begin, bytes: bytes(end) };
         let subscriptions: Vec<_> = matches.subscriptions.iter().collect();
         let promised = match self.promise(&subscriptions, wanted, cx) {
             Ok(promised) => promised,
             Err(full) => return self.blocked(publishing, end - begin, &full),
         };
-        let Some(run) = publishing.run(begin, begin + promised.events) else { return Step::Done(end - begin) };
+        let Some(run) = publishing.run(begin, begin + promised.events) else {
+            return Step::Done(end - begin);
+        };
         self.count(promised.events, run.bytes().len());
         for subscription in subscriptions {
             subscription.push_run(run.clone(), kept(subscription, promised));
@@ -191,7 +214,8 @@ impl Publisher {
         let Some(content) = publishing.content(index) else { return Step::Done(1) };
         // It was looked at already.
         let Ok(event) = EventRef::check(&content) else { return Step::Done(1) };
-        let wanting: Vec<_> = matches.subscriptions.iter().filter(|subscription| subscription.admits(event)).collect();
+        let wanting: Vec<_> =
+            matches.subscriptions.iter().filter(|subscription| subscription.admits(event)).collect();
         let span = publishing.events[index];
         let wanted = Promise { events: 1, bytes: span.whole().len() };
         let promised = match self.promise(&wanting, wanted, cx) {
@@ -224,7 +248,8 @@ impl Publisher {
                 continue;
             }
             // Those before it take back what goes beyond.
-            let (beyond, back) = (least.events - granted.events, if granted.events == 0 { wanted.bytes } else { 0 });
+            let (beyond, back) =
+                (least.events - granted.events, if granted.events == 0 { wanted.bytes } else { 0 });
             for before in blocking().take(index) {
                 before.settle(Promise { events: beyond, bytes: back });
             }

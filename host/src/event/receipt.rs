@@ -53,7 +53,9 @@ impl Awaited {
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Vec<GivenUp>> {
         self.waker.register(cx.waker());
         match self.left.load(Ordering::Acquire) {
-            0 => Poll::Ready(std::mem::take(&mut *self.given_up.lock().unwrap_or_else(PoisonError::into_inner))),
+            0 => Poll::Ready(std::mem::take(
+                &mut *self.given_up.lock().unwrap_or_else(PoisonError::into_inner),
+            )),
             _ => Poll::Pending,
         }
     }

@@ -82,8 +82,8 @@ fn length(run: &[u8]) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use prost::encoding::encode_varint;
     use proptest::prelude::*;
+    use prost::encoding::encode_varint;
 
     use super::*;
 

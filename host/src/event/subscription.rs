@@ -11,7 +11,7 @@ use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
 
 pub(super) use self::counts::Counts;
-pub(super) use self::spec::{BadSubscription, Identity, Members, Mode, Spec};
+pub(super) use self::spec::{Defaults, Identity, Members, Mode, Spec};
 use super::bounds::{Load, Overflow, Promise};
 use super::entries::{Arrival, Due, Entries, Failure, GivenUp, MemberId, Settled, Signal};
 use super::parcel::{Budget, Parcel};
@@ -153,7 +153,14 @@ impl Subscription {
     }
 
     /// Adds an event that it wants.
-    pub(super) fn push(&self, event: &Bytes, whole: &Bytes, view: EventRef<'_>, receipt: Option<Receipt>, promise: Promise) {
+    pub(super) fn push(
+        &self,
+        event: &Bytes,
+        whole: &Bytes,
+        view: EventRef<'_>,
+        receipt: Option<Receipt>,
+        promise: Promise,
+    ) {
         let mut state = self.state();
         state.load().settle(promise);
         let dropped = match &mut state.queue {
@@ -226,7 +233,13 @@ impl Subscription {
     }
 
     /// A member answers for a delivery. `false`: there never was such a one.
-    pub(super) fn answer(&self, id: MemberId, number: u64, answer: Answer, now: Instant) -> (bool, Consequences) {
+    pub(super) fn answer(
+        &self,
+        id: MemberId,
+        number: u64,
+        answer: Answer,
+        now: Instant,
+    ) -> (bool, Consequences) {
         let mut state = self.state();
         let Queue::Entries(entries) = &mut state.queue else { return (false, Consequences::default()) };
         let settled = match answer {

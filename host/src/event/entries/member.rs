@@ -94,7 +94,8 @@ impl Entries {
     /// Gives each key to the member that should have it now, and tells all who have something.
     fn deal_anew(&mut self) {
         let lanes = self.members.values_mut().map(|member| std::mem::take(&mut member.lane));
-        let keyed: Vec<Entry> = lanes.collect::<Vec<_>>().into_iter().flat_map(BTreeMap::into_values).collect();
+        let keyed: Vec<Entry> =
+            lanes.collect::<Vec<_>>().into_iter().flat_map(BTreeMap::into_values).collect();
         let shared = std::mem::take(&mut self.shared);
         let (keyed_shared, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
             shared.into_iter().partition(|(_, entry)| entry.key.is_some());

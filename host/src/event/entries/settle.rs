@@ -88,7 +88,13 @@ impl Entries {
     }
 
     /// A delivery was not handled.
-    pub(in super::super) fn failed(&mut self, id: MemberId, number: u64, failure: Failure, now: Instant) -> Settled {
+    pub(in super::super) fn failed(
+        &mut self,
+        id: MemberId,
+        number: u64,
+        failure: Failure,
+        now: Instant,
+    ) -> Settled {
         match self.answered(id, number) {
             Ok(entry) => self.fail(entry, failure, now),
             Err(settled) => settled,

@@ -1,6 +1,7 @@
 //! Deliveries of a subscription, with the time in our hands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugmesh::event::frame::{EventsMessage, Incoming, bus_frame};
@@ -54,7 +55,9 @@ fn take_some(entries: &mut Entries, id: u64, most: usize, now: Instant) -> Vec<(
     let mut spans = Vec::new();
     let head = Delivery::read(&message, 1000, &mut spans).unwrap();
     let attempt = |index| head.attempts.iter().find(|a| a.index == index as u32).map_or(1, |a| a.number);
-    let text = |span: &plugmesh::event::frame::EventSpan| String::from_utf8(message[span.content()].to_vec()).unwrap();
+    let text = |span: &plugmesh::event::frame::EventSpan| {
+        String::from_utf8(message[span.content()].to_vec()).unwrap()
+    };
     let events = spans.iter().enumerate();
     events.map(|(index, span)| (head.sequence + index as u64, text(span), attempt(index))).collect()
 }
@@ -118,7 +121,10 @@ fn what_is_handled_is_done_and_twice_changes_nothing() {
     assert_eq!(taken, [(1, "a".to_owned(), 1), (2, "b".to_owned(), 1)]);
     assert!(matches!(entries.handled(MemberId(1), 2), Settled::Done(Outcome::Handled)));
     assert!(matches!(entries.handled(MemberId(1), 2), Settled::Done(Outcome::Unchanged)));
-    assert!(matches!(entries.failed(MemberId(1), 2, failure(), now), Settled::Done(_)), "it was handled before");
+    assert!(
+        matches!(entries.failed(MemberId(1), 2, failure(), now), Settled::Done(_)),
+        "it was handled before"
+    );
     assert!(matches!(entries.handled(MemberId(1), 1), Settled::Done(_)));
     assert_eq!(entries.load, Load::default());
     for unknown in [0, 3, u64::MAX] {
@@ -148,7 +154,10 @@ fn what_fails_comes_again_after_growing_pauses_and_is_given_up() {
     let (number, _, attempt) = take(&mut entries, 1, now).remove(0);
     assert_eq!(attempt, 3);
     let Settled::GivenUp(given_up) = entries.failed(MemberId(1), number, failure(), now) else { panic!() };
-    assert_eq!((given_up.cause, given_up.reason.as_str(), given_up.entry.attempts), (Cause::MaxAttempts, "no", 3));
+    assert_eq!(
+        (given_up.cause, given_up.reason.as_str(), given_up.entry.attempts),
+        (Cause::MaxAttempts, "no", 3)
+    );
     assert_eq!(given_up.entry.first_delivered, Some(start));
     assert_eq!((entries.load, entries.in_flight()), (Load::default(), 0));
 }
@@ -293,10 +302,12 @@ fn one_that_closes_answers_for_what_it_has() {
 #[test]
 fn what_is_too_much_is_dropped_and_told() {
     let now = Instant::now();
-    for (overflow, left) in [(Overflow::DropOldest, ["c", "d", "e"]), (Overflow::DropNewest, ["a", "b", "c"])] {
+    for (overflow, left) in [(Overflow::DropOldest, ["c", "d", "e"]), (Overflow::DropNewest, ["a", "b", "c"])]
+    {
         let mut entries = lossy(overflow);
         join(&mut entries, 1);
-        let dropped: usize = ["a", "b", "c", "d", "e"].iter().map(|event| push(&mut entries, event, None)).sum();
+        let dropped: usize =
+            ["a", "b", "c", "d", "e"].iter().map(|event| push(&mut entries, event, None)).sum();
         assert_eq!(dropped, 2);
         let parcel = entries.take(MemberId(1), Budget { events: 10, bytes: 1000 }, now);
         assert_eq!(parcel.gap, 2);

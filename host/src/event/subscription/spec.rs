@@ -82,13 +82,18 @@ pub(in super::super) enum BadSubscription {
     Queue { wanted: usize, most: usize },
     #[error("`{0}` is not a duration of 1 ms to 1 day")]
     Duration(&'static str),
-    #[error("this host keeps no journal, so there are no durable names and nothing can be spilled; configure `events.journal`")]
+    #[error(
+        "this host keeps no journal, so there are no durable names and nothing can be spilled; configure `events.journal`"
+    )]
     NoJournal,
 }
 
 impl Spec {
     /// Reads what somebody asks for.
-    pub(in super::super) fn read(what: &v1::Subscription, defaults: &Defaults) -> Result<Self, BadSubscription> {
+    pub(in super::super) fn read(
+        what: &v1::Subscription,
+        defaults: &Defaults,
+    ) -> Result<Self, BadSubscription> {
         if !(1..=MAX_PATTERNS).contains(&what.patterns.len()) {
             return Err(BadSubscription::Patterns(what.patterns.len()));
         }
@@ -180,10 +185,14 @@ impl Spec {
     }
 }
 
-fn members(said: Option<&v1::subscription::Members>, defaults: &Defaults) -> Result<Members, BadSubscription> {
+fn members(
+    said: Option<&v1::subscription::Members>,
+    defaults: &Defaults,
+) -> Result<Members, BadSubscription> {
     match (said, &defaults.group) {
         (Some(v1::subscription::Members::Group(name)), _) => {
-            let is_sound = (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ');
+            let is_sound =
+                (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ');
             is_sound.then(|| Members::Group(name.clone())).ok_or(BadSubscription::Group)
         }
         (Some(v1::subscription::Members::Broadcast(true)), _) => Ok(Members::Broadcast),
@@ -214,8 +223,13 @@ fn redelivery(said: Option<&v1::Redelivery>, defaults: &Redelivery) -> Result<Re
     })
 }
 
-fn duration(said: Option<&prost_types::Duration>, default: Duration, what: &'static str) -> Result<Duration, BadSubscription> {
-    const BOUNDS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+fn duration(
+    said: Option<&prost_types::Duration>,
+    default: Duration,
+    what: &'static str,
+) -> Result<Duration, BadSubscription> {
+    const BOUNDS: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
     match said {
         None => Ok(default),
         Some(said) => Duration::try_from(*said)
