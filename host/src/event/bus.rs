@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetter, DeadLetters};
 use super::entries::{MemberId, Signal};
 use super::subscription::{Consequences, Identity, Mode, Spec, Subscription};
 use super::timekeeper::Timekeeper;
@@ -54,6 +54,8 @@ pub(super) struct BusCounts {
     pub(super) published_bytes: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) participants: AtomicU64,
+    /// Milliseconds since 1970 when the last event was published; 0: never.
+    pub(super) last: AtomicU64,
 }
 
 /// The bus of a host.
@@ -172,6 +174,27 @@ impl Bus {
         }
         drop(groups);
         self.topics.remove(&subscription.spec.patterns, subscription);
+    }
+
+    /// Delivers events once more to those who gave them up. Gives how many, and why others could not be.
+    pub(super) fn redrive(&self, letters: Vec<DeadLetter>) -> (usize, Vec<String>) {
+        let subscriptions = self.subscriptions();
+        let (mut count, mut problems, mut back) = (0, Vec::new(), Vec::new());
+        for letter in letters {
+            match subscriptions.iter().find(|subscription| subscription.name == letter.subscription) {
+                Some(subscription) if subscription.push_again(&letter.event) => count += 1,
+                Some(subscription) => {
+                    problems.push(format!("{}: the subscription {} is full", letter.id, subscription.name));
+                    back.push(letter);
+                }
+                None => {
+                    problems.push(format!("{}: there is no subscription {}", letter.id, letter.subscription));
+                    back.push(letter);
+                }
+            }
+        }
+        self.dead_letters.put_back(back);
+        (count, problems)
     }
 
     /// Every subscription, by name.

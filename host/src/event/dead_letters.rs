@@ -92,6 +92,14 @@ impl DeadLetters {
         gone
     }
 
+    /// Puts back what was taken out, where it was.
+    pub(super) fn put_back(&self, back: Vec<DeadLetter>) {
+        let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.bytes += back.iter().map(|letter| letter.event.len()).sum::<usize>();
+        letters.letters.extend(back);
+        letters.letters.make_contiguous().sort_by_key(|letter| letter.id);
+    }
+
     pub(super) fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).letters.len()
     }

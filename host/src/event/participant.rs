@@ -139,7 +139,8 @@ impl Participant {
         }
     }
 
-    fn try_subscribe(&self, subscribe: Subscribe) -> Result<(), (Code, String)> {
+    /// The same, for who can be told at once.
+    pub(super) fn try_subscribe(&self, subscribe: Subscribe) -> Result<(), (Code, String)> {
         let Subscribe { subscription: number, what, credit } = subscribe;
         let invalid = |message: String| (Code::InvalidArgument, message);
         if number == 0 {

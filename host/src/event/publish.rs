@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
@@ -280,6 +281,8 @@ impl Publisher {
     fn count(&self, events: usize, bytes: usize) {
         self.bus.counts.published.fetch_add(events as u64, Ordering::Relaxed);
         self.bus.counts.published_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.bus.counts.last.store(now.as_millis() as u64, Ordering::Relaxed);
     }
 }
 

@@ -140,6 +140,11 @@ where
         let head = Publish::read(&message, limits.frame_events, &mut spans)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let ack = Ack::try_from(head.ack).unwrap_or_default();
+        if ack == Ack::Durable {
+            let message = "this host keeps no journal: configure `events.journal`".to_owned();
+            self.participant.problem(Code::FailedPrecondition, message, 0, head.sequence);
+            return Ok(());
+        }
         let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         let (events, bytes) = (spans.len() as u64, message.len() as u64);
         self.credit.events -= events as i64;
@@ -213,7 +218,9 @@ where
         self.awaited.retain_mut(|(sequence, awaited, results)| match awaited.poll(cx) {
             Poll::Pending => true,
             Poll::Ready(given_up) => {
-                participant.published(*sequence, with_given_up(std::mem::take(results), given_up));
+                let mut results = std::mem::take(results);
+                add_given_up(&mut results, given_up);
+                participant.published(*sequence, results);
                 false
             }
         });
@@ -221,7 +228,7 @@ where
 }
 
 /// Adds those who gave up to what there is to say of events.
-fn with_given_up(mut results: Vec<EventResult>, given_up: Vec<GivenUp>) -> Vec<EventResult> {
+pub(super) fn add_given_up(results: &mut Vec<EventResult>, given_up: Vec<GivenUp>) {
     for GivenUp { index, subscription } in given_up {
         let index = index as u32;
         match results.iter_mut().find(|result| result.index == index) {
@@ -232,7 +239,6 @@ fn with_given_up(mut results: Vec<EventResult>, given_up: Vec<GivenUp>) -> Vec<E
             }
         }
     }
-    results
 }
 
 /// What the bus sends to a participant. Dropping it ends the participant's part.

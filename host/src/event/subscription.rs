@@ -178,6 +178,20 @@ impl Subscription {
         self.counts.dropped(dropped);
     }
 
+    /// Adds an event that was given up, if there is room for it.
+    pub(super) fn push_again(&self, event: &Bytes) -> bool {
+        let mut state = self.state();
+        let has_room = state.room() > 0;
+        match &mut state.queue {
+            Queue::Entries(entries) if has_room => {
+                let key = EventRef::check(event).ok().and_then(hash_of_key);
+                entries.push(Arrival { event: event.clone(), key, place: None, receipt: None });
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds a member. It looks for events by itself first.
     pub(super) fn join(&self, id: MemberId, signal: Arc<dyn Signal>) {
         match &mut self.state().queue {
