@@ -53,6 +53,11 @@ impl Events {
         service::service(self.bus.clone(), self.defaults.clone())
     }
 
+    /// Delivers nothing any more, and ends every stream.
+    pub(crate) fn drain(&self) {
+        self.bus.drain();
+    }
+
     /// Does what is due until it is dropped.
     pub(crate) async fn keep_time(self) {
         self.bus.keep_time().await;

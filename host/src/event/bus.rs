@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::entries::{MemberId, Signal};
+use super::outbox::{End, Outbox};
 use super::subscription::{Consequences, Identity, Mode, Spec, Subscription};
 use super::timekeeper::Timekeeper;
 use super::topics::Topics;
@@ -53,7 +54,6 @@ pub(super) struct BusCounts {
     pub(super) published: AtomicU64,
     pub(super) published_bytes: AtomicU64,
     pub(super) refused: AtomicU64,
-    pub(super) participants: AtomicU64,
     /// Milliseconds since 1970 when the last event was published; 0: never.
     pub(super) last: AtomicU64,
 }
@@ -68,6 +68,15 @@ pub(super) struct Bus {
     groups: Mutex<HashMap<Identity, Arc<Subscription>>>,
     timekeeper: Timekeeper,
     ids: AtomicU64,
+    participants: Mutex<Participants>,
+}
+
+/// Everybody who takes part.
+#[derive(Debug, Default)]
+struct Participants {
+    outboxes: Vec<Arc<Outbox>>,
+    /// The host goes: nobody is let in any more.
+    is_draining: bool,
 }
 
 impl Bus {
@@ -81,6 +90,7 @@ impl Bus {
             groups: Mutex::default(),
             timekeeper: Timekeeper::default(),
             ids: AtomicU64::new(first_id),
+            participants: Mutex::default(),
         })
     }
 
@@ -90,6 +100,33 @@ impl Bus {
             let subscription = self.timekeeper.next().await;
             self.on_time(&subscription);
         }
+    }
+
+    /// Somebody begins to take part.
+    pub(super) fn attach(&self, outbox: &Arc<Outbox>) {
+        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+        participants.outboxes.push(outbox.clone());
+        if participants.is_draining {
+            outbox.close(End::ShuttingDown);
+        }
+    }
+
+    /// Somebody takes part no more.
+    pub(super) fn detach(&self, outbox: &Arc<Outbox>) {
+        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+        participants.outboxes.retain(|other| !Arc::ptr_eq(other, outbox));
+    }
+
+    /// How many take part.
+    pub(super) fn participants(&self) -> usize {
+        self.participants.lock().unwrap_or_else(PoisonError::into_inner).outboxes.len()
+    }
+
+    /// Delivers nothing any more, and ends every stream.
+    pub(super) fn drain(&self) {
+        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+        participants.is_draining = true;
+        participants.outboxes.iter().for_each(|outbox| outbox.close(End::ShuttingDown));
     }
 
     /// A number that no participant of this host has had.

@@ -19,10 +19,19 @@ pub(super) struct Outbox(Mutex<Waiting>);
 struct Waiting {
     control: VecDeque<Bytes>,
     ready: VecDeque<u64>,
-    is_closed: bool,
+    end: Option<End>,
     writer: Option<Waker>,
     /// Who waits until there is room for frames of control.
     reader: Option<Waker>,
+}
+
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The participant has sent all and is subscribed to nothing.
+    Finished,
+    /// The host goes.
+    ShuttingDown,
 }
 
 /// What comes next.
@@ -33,7 +42,7 @@ pub(super) enum Next {
     /// Events of this subscription, if there are any.
     Ready(u64),
     /// Nothing any more.
-    End,
+    End(End),
 }
 
 impl Outbox {
@@ -56,14 +65,16 @@ impl Outbox {
     /// Has a subscription looked at when its turn comes.
     pub(super) fn ready(&self, subscription: u64) {
         let mut waiting = self.waiting();
-        waiting.ready.push_back(subscription);
-        wake(waiting);
+        if waiting.end.is_none() {
+            waiting.ready.push_back(subscription);
+            wake(waiting);
+        }
     }
 
     /// Ends the stream when the frames of control have been sent. Nothing is delivered any more.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, end: End) {
         let mut waiting = self.waiting();
-        waiting.is_closed = true;
+        waiting.end.get_or_insert(end);
         waiting.ready.clear();
         wake(waiting);
     }
@@ -80,18 +91,20 @@ impl Outbox {
         }
         match waiting.ready.pop_front() {
             Some(subscription) => Poll::Ready(Next::Ready(subscription)),
-            None if waiting.is_closed => Poll::Ready(Next::End),
-            None => {
-                waiting.writer = Some(cx.waker().clone());
-                Poll::Pending
-            }
+            None => match waiting.end {
+                Some(end) => Poll::Ready(Next::End(end)),
+                None => {
+                    waiting.writer = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            },
         }
     }
 
     /// Ready while there is room for frames of control. For one task.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting();
-        if waiting.control.len() < MAX_CONTROL || waiting.is_closed {
+        if waiting.control.len() < MAX_CONTROL || waiting.end.is_some() {
             return Poll::Ready(());
         }
         waiting.reader = Some(cx.waker().clone());
@@ -137,9 +150,9 @@ mod tests {
         assert_eq!(outbox.poll_next(&mut cx), Poll::Ready(Next::Ready(7)));
         outbox.ready(8);
         outbox.send(Bytes::from_static(b"bye"));
-        outbox.close();
+        outbox.close(End::Finished);
         assert_eq!(outbox.poll_next(&mut cx), Poll::Ready(Next::Message("bye".into())));
-        assert_eq!(outbox.poll_next(&mut cx), Poll::Ready(Next::End));
+        assert_eq!(outbox.poll_next(&mut cx), Poll::Ready(Next::End(End::Finished)));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Somebody who takes part: what it has subscribed to, and what it may still be sent.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -17,7 +16,7 @@ use tonic::Code;
 
 use super::bus::{Bus, now};
 use super::entries::{Failure, MemberId};
-use super::outbox::{Next, Outbox, Ready};
+use super::outbox::{End, Next, Outbox, Ready};
 use super::parcel::Budget;
 use super::publish::Publisher;
 use super::subscription::{Answer, Defaults, Spec, Subscription};
@@ -63,16 +62,9 @@ impl Participant {
         defaults: Defaults,
     ) -> Arc<Self> {
         let id = MemberId(bus.next_id());
-        bus.counts.participants.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self {
-            bus,
-            name,
-            id,
-            permissions,
-            defaults,
-            outbox: Arc::default(),
-            attachments: Mutex::default(),
-        })
+        let outbox = Arc::default();
+        bus.attach(&outbox);
+        Arc::new(Self { bus, name, id, permissions, defaults, outbox, attachments: Mutex::default() })
     }
 
     /// What it publishes through.
@@ -249,15 +241,22 @@ impl Participant {
         }
     }
 
-    /// The next message for it. `None`: the stream is over.
-    pub(super) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// It has sent all. Unless it is subscribed to something, that is the end of its stream.
+    pub(super) fn has_sent_all(&self) {
+        if !self.attachments().values().any(|attachment| attachment.is_open) {
+            self.outbox.close(End::Finished);
+        }
+    }
+
+    /// The next message for it, or why the stream is over.
+    pub(super) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
         loop {
             match ready!(self.outbox.poll_next(cx)) {
-                Next::Message(message) => return Poll::Ready(Some(message)),
-                Next::End => return Poll::Ready(None),
+                Next::Message(message) => return Poll::Ready(Ok(message)),
+                Next::End(end) => return Poll::Ready(Err(end)),
                 Next::Ready(number) => {
                     if let Some(message) = self.deliver(number) {
-                        return Poll::Ready(Some(message));
+                        return Poll::Ready(Ok(message));
                     }
                 }
             }
@@ -314,6 +313,6 @@ impl Drop for Participant {
         for attachment in attachments.into_values() {
             self.bus.leave(&attachment.subscription, self.id);
         }
-        self.bus.counts.participants.fetch_sub(1, Ordering::Relaxed);
+        self.bus.detach(&self.outbox);
     }
 }

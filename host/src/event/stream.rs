@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
 use plugmesh::event::frame::{EventsMessage, Incoming, client_frame};
 use plugmesh::event::v1::client_frame::Frame;
@@ -20,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
 use super::messages::Messages;
+use super::outbox::End;
 use super::participant::Participant;
 use super::publish::{Publisher, Publishing};
 use super::receipt::{Awaited, GivenUp};
@@ -247,12 +249,20 @@ pub(super) struct Outgoing {
     participant: Arc<Participant>,
     /// Reads what the participant sends.
     reader: Option<AbortOnDropHandle<Result<(), Status>>>,
+    /// Its status was sent.
+    has_ended: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(participant: Arc<Participant>, reader: AbortOnDropHandle<Result<(), Status>>) -> Self {
-        Self { participant, reader: Some(reader) }
+        Self { participant, reader: Some(reader), has_ended: false }
     }
+}
+
+fn trailers(status: &Status) -> Result<BodyFrame<Bytes>, Status> {
+    let mut headers = HeaderMap::new();
+    status.add_header(&mut headers)?;
+    Ok(BodyFrame::trailers(headers))
 }
 
 impl Body for Outgoing {
@@ -268,15 +278,21 @@ impl Body for Outgoing {
         {
             self.reader = None;
             match ended {
-                // It has sent all, and may still be sent events.
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.participant.has_sent_all(),
                 Ok(Err(status)) => return Poll::Ready(Some(Err(status))),
                 Err(_) => return Poll::Ready(Some(Err(Status::internal("reading the stream failed")))),
             }
         }
         match ready!(self.participant.poll_message(cx)) {
-            Some(message) => Poll::Ready(Some(Ok(BodyFrame::data(message)))),
-            None => Poll::Ready(None),
+            Ok(message) => Poll::Ready(Some(Ok(BodyFrame::data(message)))),
+            Err(_) if self.has_ended => Poll::Ready(None),
+            Err(end) => {
+                self.has_ended = true;
+                Poll::Ready(Some(match end {
+                    End::Finished => trailers(&Status::new(Code::Ok, "")),
+                    End::ShuttingDown => Err(Status::unavailable("the host is shutting down")),
+                }))
+            }
         }
     }
 }

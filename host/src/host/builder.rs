@@ -238,7 +238,7 @@ impl HostBuilder {
             calls,
         };
         let gateway = bound.serve(shared.mesh.router().channel(), services);
-        Ok(Host { gateway: Some(gateway), control, metrics, metrics_address, push, shared })
+        Ok(Host { gateway: Some(gateway), control, events, metrics, metrics_address, push, shared })
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn stats(bus: &Bus) -> pb::GetStatsResponse {
         refused: counts.refused.load(Ordering::Relaxed),
         duplicates: 0,
         published_bytes: counts.published_bytes.load(Ordering::Relaxed),
-        participants: counts.participants.load(Ordering::Relaxed),
+        participants: bus.participants() as u64,
         last_event: time(counts.last.load(Ordering::Relaxed)),
         subscriptions,
         journal: None,

@@ -12,7 +12,7 @@ use plugmesh::event::v1::{
 };
 use prost::Message;
 use tokio_stream::Stream;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::super::bus::Bus;
 use super::super::participant::Participant;
@@ -65,8 +65,8 @@ impl Stream for Subscribed {
             if let Some(next) = self.waiting.pop_front() {
                 return Poll::Ready(Some(Ok(next)));
             }
-            let Some(message) = ready!(self.participant.poll_message(cx)) else {
-                return Poll::Ready(Some(Err(Status::new(Code::Unavailable, "the host is shutting down"))));
+            let Ok(message) = ready!(self.participant.poll_message(cx)) else {
+                return Poll::Ready(Some(Err(Status::unavailable("the host is shutting down"))));
             };
             // Behind the prefix of gRPC, which is not needed here.
             match BusFrame::decode(message.slice(5..)) {

@@ -112,7 +112,7 @@ impl Peer {
 
     /// The next frame of the bus.
     async fn told(&mut self) -> Told {
-        let message = poll_fn(|cx| self.participant.poll_message(cx)).await.expect("the stream is over");
+        let message = poll_fn(|cx| self.participant.poll_message(cx)).await.unwrap();
         BusFrame::decode(message.slice(5..)).unwrap().frame.unwrap()
     }
 
@@ -123,7 +123,7 @@ impl Peer {
         }
         let mut cx = Context::from_waker(Waker::noop());
         match self.participant.poll_message(&mut cx) {
-            Poll::Ready(message) => BusFrame::decode(message?.slice(5..)).unwrap().frame,
+            Poll::Ready(message) => BusFrame::decode(message.unwrap().slice(5..)).unwrap().frame,
             Poll::Pending => None,
         }
     }
@@ -421,4 +421,44 @@ async fn a_stream_that_makes_no_sense_ends_and_the_bus_goes_on() {
     let mut peer = Peer::connect(&bus).await;
     peer.publish(1, Ack::Accepted, &events("b", 0..1));
     assert_eq!(peer.published().await, (1, vec![]));
+}
+
+/// What a stream of the bus ends with.
+async fn end_of(peer: Peer) -> Result<Option<String>, Status> {
+    let mut outgoing = Outgoing::new(peer.participant, peer.reader);
+    drop(peer.sender);
+    loop {
+        match poll_fn(|cx| Pin::new(&mut outgoing).poll_frame(cx)).await {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    return Ok(Some(trailers["grpc-status"].to_str().unwrap().to_owned()));
+                }
+            }
+            Some(Err(status)) => return Err(status),
+            None => return Ok(None),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_when_its_publisher_has_sent_all() {
+    let bus = bus();
+    let peer = Peer::connect(&bus).await;
+    peer.publish(1, Ack::Accepted, &events("a", 0..1));
+    assert_eq!(end_of(peer).await.unwrap().as_deref(), Some("0"));
+    assert_eq!(bus.participants(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_goes_ends_every_stream() {
+    let bus = bus();
+    let (mut peer, idle) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    peer.subscribe(1, to("a"), 10).await;
+    idle.publish(1, Ack::Accepted, &events("a", 0..1));
+    let waiting = tokio::spawn(end_of(peer));
+    assert_eq!(bus.participants(), 2);
+    bus.drain();
+    assert_eq!(waiting.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    let late = Participant::new(bus.clone(), "late".into(), Permissions::default(), defaults());
+    assert!(poll_fn(|cx| late.poll_message(cx)).await.is_err());
 }
