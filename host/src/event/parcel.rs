@@ -4,6 +4,8 @@ use bytes::Bytes;
 use plugmesh::event::frame::EventsBuffer;
 use plugmesh::event::v1::{Attempt, Delivery};
 
+use super::run::Run;
+
 /// Most events of one delivery: a subscriber that is at them holds back none of the other subscriptions of its stream for long.
 const MAX_EVENTS: usize = 1024;
 
@@ -30,6 +32,8 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Parcel {
     events: EventsBuffer,
+    /// Bytes of the events alone.
+    content: usize,
     /// Number of the first.
     first: u64,
     attempts: Vec<Attempt>,
@@ -43,6 +47,7 @@ impl Parcel {
     pub(super) fn new(first: u64, capacity: usize) -> Self {
         Self {
             events: EventsBuffer::with_capacity(capacity),
+            content: 0,
             first,
             attempts: Vec::new(),
             places: Vec::new(),
@@ -63,9 +68,15 @@ impl Parcel {
         self.events.bytes()
     }
 
-    /// Adds so many events that lie side by side.
-    pub(super) fn push_run(&mut self, run: &[u8], count: usize) {
-        self.events.push_run(run, count);
+    /// Bytes of the events alone, which is what credit counts.
+    pub(super) fn content(&self) -> usize {
+        self.content
+    }
+
+    /// Adds events that lie side by side.
+    pub(super) fn push_run(&mut self, run: &Run) {
+        self.content += run.content();
+        self.events.push_run(run.bytes(), run.count());
     }
 
     /// Adds an event, which comes for the nth time, and its place if it is in the journal.
@@ -74,12 +85,13 @@ impl Parcel {
             self.attempts.push(Attempt { index: self.count() as u32, number: attempt });
         }
         self.places.extend(place);
+        self.content += event.len();
         self.events.push(event);
     }
 
     /// The message for the member that calls the subscription by this number. `None`: there are no events.
     pub(super) fn finish(self, subscription: u64) -> Option<Bytes> {
-        let Self { events, first: sequence, attempts, places, gap: _ } = self;
+        let Self { events, first: sequence, attempts, places, .. } = self;
         if events.count() == 0 {
             return None;
         }

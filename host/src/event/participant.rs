@@ -275,7 +275,7 @@ impl Participant {
         let subscription = attachment.subscription.clone();
         let (parcel, consequences) = subscription.take(self.id, budget, now());
         attachment.events = attachment.events.saturating_sub(parcel.count() as u64);
-        attachment.bytes = attachment.bytes.saturating_sub(parcel.bytes() as u64);
+        attachment.bytes = attachment.bytes.saturating_sub(parcel.content() as u64);
         drop(attachments);
         self.bus.after(&subscription, consequences);
         let dropped = parcel.gap;

@@ -41,7 +41,7 @@ pub(super) struct Publishing {
     next: usize,
     /// Of those of which there is something to say.
     pub(super) results: Vec<EventResult>,
-    /// For who wants to know when all are handled.
+    /// For who wants to know when all are handled. [`Awaited::published`] is for whoever takes it.
     pub(super) awaited: Option<Arc<Awaited>>,
 }
 
@@ -62,16 +62,16 @@ impl Publishing {
 
     /// Gives up what is not published yet: it took too long.
     pub(super) fn time_out(&mut self) {
+        let why = "a subscription that matches is full and its members take nothing; publish it again later";
+        self.refuse_rest(Code::ResourceExhausted, why);
+    }
+
+    /// Refuses what is not published yet.
+    pub(super) fn refuse_rest(&mut self, code: Code, why: &str) {
         for index in self.next..self.events.len() {
-            self.refuse(
-                index,
-                Code::ResourceExhausted,
-                "a subscription that matches is full and its members take nothing; publish it again later"
-                    .to_owned(),
-            );
+            self.refuse(index, code, why.to_owned());
         }
         self.next = self.events.len();
-        self.published();
     }
 
     fn refuse(&mut self, index: usize, code: Code, message: String) {
@@ -83,10 +83,9 @@ impl Publishing {
         });
     }
 
-    fn published(&self) {
-        if let Some(awaited) = &self.awaited {
-            awaited.published();
-        }
+    /// Bytes of all its events.
+    pub(super) fn bytes(&self) -> u64 {
+        self.events.iter().map(|event| event.content().len() as u64).sum()
     }
 
     fn content(&self, index: usize) -> Option<Bytes> {
@@ -95,9 +94,11 @@ impl Publishing {
 
     /// The events from one to another, which lie side by side.
     fn run(&self, begin: usize, end: usize) -> Option<Run> {
-        let first = self.events.get(begin)?.whole().start;
-        let last = self.events.get(end.checked_sub(1)?)?.whole().end;
-        Run::new(self.own(first..last), end - begin)
+        let events = self.events.get(begin..end)?;
+        let first = events.first()?.whole().start;
+        let last = events.last()?.whole().end;
+        let content = events.iter().map(|event| event.content().len()).sum();
+        Run::new(self.own(first..last), events.len(), content)
     }
 
     /// A part of the message: shared if it is most of it, and copied otherwise, so that what waits holds little more than its own bytes.
@@ -123,7 +124,6 @@ impl Publisher {
                 Step::Blocked => return Poll::Pending,
             }
         }
-        publishing.published();
         Poll::Ready(())
     }
 

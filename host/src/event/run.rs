@@ -9,12 +9,19 @@ use bytes::Bytes;
 pub(super) struct Run {
     bytes: Bytes,
     count: usize,
+    /// Bytes of the events alone, which is what credit counts.
+    content: usize,
 }
 
 impl Run {
-    /// So many events that were checked. `None`: there are none.
-    pub(super) fn new(bytes: Bytes, count: usize) -> Option<Self> {
-        (count > 0).then_some(Self { bytes, count })
+    /// So many events that were checked, of so many bytes without their tags and lengths. `None`: there are none.
+    pub(super) fn new(bytes: Bytes, count: usize, content: usize) -> Option<Self> {
+        (count > 0).then_some(Self { bytes, count, content })
+    }
+
+    /// Bytes of the events alone.
+    pub(super) fn content(&self) -> usize {
+        self.content
     }
 
     pub(super) fn bytes(&self) -> &Bytes {
@@ -30,19 +37,21 @@ impl Run {
         if self.count <= most && self.bytes.len() <= most_bytes {
             return (self, None);
         }
-        let (mut count, mut end) = (0, 0);
+        let (mut count, mut end, mut content) = (0, 0, 0);
         while count < most.max(1) {
-            let next = end + first_len(&self.bytes[end..]);
+            let (length, head) = length(&self.bytes[end..]);
+            let next = (end + head + length).min(self.bytes.len());
             if count > 0 && next > most_bytes {
                 break;
             }
-            (count, end) = (count + 1, next);
+            (count, end, content) = (count + 1, next, content + length);
         }
         if count >= self.count {
             return (self, None);
         }
-        let first = Self { bytes: self.bytes.split_to(end), count };
+        let first = Self { bytes: self.bytes.split_to(end), count, content };
         self.count -= count;
+        self.content -= content;
         (first, Some(self))
     }
 
@@ -53,17 +62,11 @@ impl Run {
             if left.is_empty() {
                 return None;
             }
-            let whole = left.split_to(first_len(&left));
-            let (_, head) = length(&whole);
+            let (length, head) = length(&left);
+            let whole = left.split_to((head + length).min(left.len()));
             Some(whole.slice(head..))
         })
     }
-}
-
-/// Bytes of the first event with its tag and length.
-fn first_len(run: &[u8]) -> usize {
-    let (length, head) = length(run);
-    (head + length).min(run.len())
 }
 
 /// Length of the first event, and bytes of its tag and length. The tag is one byte.
@@ -94,12 +97,12 @@ mod tests {
             encode_varint(event.len() as u64, &mut bytes);
             bytes.extend_from_slice(event);
         }
-        Run::new(bytes.freeze(), events.len()).unwrap()
+        Run::new(bytes.freeze(), events.len(), events.iter().map(Vec::len).sum()).unwrap()
     }
 
     #[test]
     fn there_is_no_run_of_nothing() {
-        assert_eq!(Run::new(Bytes::new(), 0), None);
+        assert_eq!(Run::new(Bytes::new(), 0, 0), None);
     }
 
     #[test]
@@ -122,6 +125,7 @@ mod tests {
             let rest: Vec<_> = rest.iter().flat_map(Run::events).collect();
             let found: Vec<_> = first.events().chain(rest.iter().cloned()).collect();
             prop_assert_eq!(first.events().count(), first.count());
+            prop_assert_eq!(first.events().map(|event| event.len()).sum::<usize>(), first.content());
             prop_assert_eq!(found.iter().map(|event| event.to_vec()).collect::<Vec<_>>(), events);
             // No fewer than were allowed.
             if let Some(next) = rest.first() {

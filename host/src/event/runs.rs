@@ -79,7 +79,7 @@ impl Runs {
                 bytes: budget.bytes.saturating_sub(parcel.bytes()),
             };
             let Some((run, receipt)) = self.pop(left.events, left.bytes) else { break };
-            parcel.push_run(run.bytes(), run.count());
+            parcel.push_run(&run);
             if let Some(receipt) = receipt {
                 receipt.handled();
             }

@@ -16,6 +16,7 @@ pub(crate) use self::connect::Connected;
 use self::subscribe::Subscribed;
 use super::bus::Bus;
 use super::participant::Permissions;
+use super::stream::NO_JOURNAL;
 use super::subscription::Defaults;
 use crate::gateway::Principal;
 
@@ -87,7 +88,7 @@ impl EventBusService for Service {
     }
 
     async fn replay(&self, _: Request<pb::ReplayRequest>) -> Result<Response<Self::ReplayStream>, Status> {
-        Err(Status::failed_precondition("this host keeps no journal: configure `events.journal`"))
+        Err(Status::failed_precondition(NO_JOURNAL))
     }
 
     async fn list_dead_letters(

@@ -30,6 +30,9 @@ use super::receipt::{Awaited, GivenUp};
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
+/// What those are told who want what only a journal can do.
+pub(super) const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";
+
 /// Frames whose handlers are awaited at once on a stream.
 const MAX_AWAITED: usize = 4096;
 
@@ -142,17 +145,17 @@ where
         let head = Publish::read(&message, limits.frame_events, &mut spans)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let ack = Ack::try_from(head.ack).unwrap_or_default();
-        if ack == Ack::Durable {
-            let message = "this host keeps no journal: configure `events.journal`".to_owned();
-            self.participant.problem(Code::FailedPrecondition, message, 0, head.sequence);
-            return Ok(());
-        }
         let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
-        let (events, bytes) = (spans.len() as u64, message.len() as u64);
+        let events = spans.len() as u64;
+        let mut publishing = Publishing::new(message, spans, ack == Ack::Handled);
+        if ack == Ack::Durable {
+            publishing.refuse_rest(Code::FailedPrecondition, NO_JOURNAL);
+        }
+        let bytes = publishing.bytes();
         self.credit.events -= events as i64;
         self.credit.bytes -= bytes as i64;
         self.waiting.push_back(Waiting {
-            publishing: Publishing::new(message, spans, ack == Ack::Handled),
+            publishing,
             sequence: head.sequence,
             ack,
             wait: said.map_or(DEFAULT_WAIT, |said| said.min(MAX_WAIT)),
@@ -189,6 +192,7 @@ where
         self.grant();
         match publishing.awaited {
             Some(awaited) if self.awaited.len() < MAX_AWAITED => {
+                awaited.published();
                 self.awaited.push((sequence, awaited, publishing.results));
             }
             Some(_) => {

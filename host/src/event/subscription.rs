@@ -165,7 +165,8 @@ impl Subscription {
         state.load().settle(promise);
         let dropped = match &mut state.queue {
             Queue::Runs { runs, reader } => {
-                let dropped = Run::new(whole.clone(), 1).map_or(0, |run| runs.push(run, receipt));
+                let dropped =
+                    Run::new(whole.clone(), 1, event.len()).map_or(0, |run| runs.push(run, receipt));
                 wake(reader);
                 dropped
             }

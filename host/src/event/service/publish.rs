@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::super::bus::Bus;
 use super::super::publish::{Publisher, Publishing};
-use super::super::stream::add_given_up;
+use super::super::stream::{NO_JOURNAL, add_given_up};
 use super::Role;
 
 /// How long it may wait for room, as on a stream.
@@ -25,7 +25,7 @@ pub(super) async fn publish(
 ) -> Result<PublishResponse, Status> {
     let ack = Ack::try_from(request.ack).unwrap_or_default();
     if ack == Ack::Durable {
-        return Err(Status::failed_precondition("this host keeps no journal: configure `events.journal`"));
+        return Err(Status::failed_precondition(NO_JOURNAL));
     }
     let count = request.events.len();
     let message = Publish { events: request.events, ..Publish::default() }.encode_to_vec().into();
@@ -39,6 +39,7 @@ pub(super) async fn publish(
         publishing.time_out();
     }
     if let Some(awaited) = publishing.awaited.take() {
+        awaited.published();
         let given_up = poll_fn(|cx| awaited.poll(cx)).await;
         add_given_up(&mut publishing.results, given_up);
     }

@@ -462,3 +462,35 @@ async fn a_host_that_goes_ends_every_stream() {
     let late = Participant::new(bus.clone(), "late".into(), Permissions::default(), defaults());
     assert!(poll_fn(|cx| late.poll_message(cx)).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_journal_nothing_is_durable() {
+    let bus = bus();
+    let mut peer = Peer::connect(&bus).await;
+    peer.publish(1, Ack::Durable, &events("a", 0..2));
+    let (_, results) = peer.published().await;
+    assert_eq!(results.len(), 2);
+    assert!(results.iter().all(|result| Code::from_i32(result.code) == Code::FailedPrecondition));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credit_is_exact_however_much_is_published() {
+    let limits = Limits { publish_events: 8, publish_bytes: 200, ..Limits::default() };
+    let bus = bus_with(limits);
+    let mut peer = Peer::connect(&bus).await;
+    let event = event("a", "1");
+    let size = event.bytes().len() as u64;
+    let (mut events, mut bytes) = (8, 200);
+    for sequence in 0..100 {
+        while events == 0 || bytes < size {
+            match peer.told().await {
+                Told::Credit(credit) => (events, bytes) = (events + credit.events, bytes + credit.bytes),
+                Told::Published(_) => {}
+                told => panic!("{told:?}"),
+            }
+        }
+        (events, bytes) = (events - 1, bytes - size);
+        peer.publish(sequence, Ack::None, std::slice::from_ref(&event));
+    }
+    assert!(peer.told_by_now().await.is_some() && !peer.reader.is_finished());
+}
