@@ -4,8 +4,10 @@
 //! field of the frame that they travel in: [`frame`] reads and writes them without decoding a single event.
 
 pub mod frame;
+mod messages;
 mod pattern;
 
+pub use messages::Messages;
 pub use pattern::{BadPattern, Pattern, Token};
 
 /// Version 1.

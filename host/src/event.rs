@@ -8,7 +8,6 @@ mod dead_letters;
 mod entries;
 mod filter;
 mod matches;
-mod messages;
 mod outbox;
 mod parcel;
 mod participant;

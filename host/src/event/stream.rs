@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
+use plugmesh::event::Messages;
 use plugmesh::event::frame::{EventsMessage, Incoming, client_frame};
 use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Ack, EventResult, Publish};
@@ -20,7 +21,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
-use super::messages::Messages;
 use super::outbox::End;
 use super::participant::Participant;
 use super::publish::{Publisher, Publishing};

@@ -4,20 +4,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body;
 use tonic::Status;
+use tonic::codegen::http::HeaderMap;
+use tonic::codegen::{Body, StdError};
 
 /// What precedes a message: a byte that says whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
 /// The messages of a body, none of them larger than a bound.
 #[derive(Debug)]
-pub(super) struct Messages<B> {
+pub struct Messages<B> {
     body: B,
     /// What came and is not a whole message yet.
     chunk: Bytes,
     begun: Option<Begun>,
     most: usize,
+    trailers: Option<HeaderMap>,
 }
 
 /// A message of which some is there. It has a buffer of its own, so that what is kept of it holds nothing else.
@@ -30,22 +32,34 @@ struct Begun {
 
 impl<B> Messages<B>
 where
-    B: Body<Data = Bytes, Error = Status> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<StdError>,
 {
     /// Messages of at most so many bytes.
-    pub(super) fn new(body: B, most: usize) -> Self {
-        Self { body, chunk: Bytes::new(), begun: None, most }
+    pub fn new(body: B, most: usize) -> Self {
+        Self { body, chunk: Bytes::new(), begun: None, most, trailers: None }
     }
 
-    /// The next message. `None`: the peer has sent all.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+    /// What came behind all messages.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    /// The next message. `None`: the peer has sent all, or its trailers, which [`trailers`](Self::trailers) has then.
+    ///
+    /// # Errors
+    /// The stream broke, or what comes is no message, or one that is too large.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             if let Some(message) = self.cut()? {
                 return Poll::Ready(Ok(Some(message)));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
-                Some(Err(status)) => return Poll::Ready(Err(status)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.chunk = data,
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                },
+                Some(Err(error)) => return Poll::Ready(Err(Status::from_error(error.into()))),
                 None if self.begun.is_some() => {
                     return Poll::Ready(Err(Status::internal("the stream ended in the middle of a frame")));
                 }
