@@ -108,7 +108,8 @@ impl Subscriber {
         let counted = match &self.place {
             Place::Bus(address) => {
                 let events = bus::connect(address).await?;
-                let what = Subscription { patterns: vec![TOPIC.to_owned()], queue: QUEUE, ..Default::default() };
+                let what =
+                    Subscription { patterns: vec![TOPIC.to_owned()], queue: QUEUE, ..Default::default() };
                 let mut subscriber = events.subscribe(what).await?;
                 println!();
                 loop {
