@@ -64,7 +64,9 @@ where
         let (head, spans) = super::subscriber::read(delivery)?;
         let inbox = self.link.state().inboxes.get(&head.subscription).cloned();
         // Events of a subscription that has just been ended are late.
-        inbox.into_iter().for_each(|inbox| inbox.deliver(delivery.clone(), &head, &spans));
+        if let Some(inbox) = inbox {
+            inbox.deliver(delivery.clone(), &head, spans);
+        }
         Ok(())
     }
 

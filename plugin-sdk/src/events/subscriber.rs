@@ -39,7 +39,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Arrived {
     message: Bytes,
-    events: std::vec::IntoIter<Range<usize>>,
+    events: std::vec::IntoIter<EventSpan>,
     next: u64,
     index: u32,
     attempts: Vec<(u32, u32)>,
@@ -91,11 +91,10 @@ impl Inbox {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    pub(super) fn deliver(&self, message: Bytes, head: &Delivery, spans: &[EventSpan]) {
-        let events: Vec<_> = spans.iter().map(|span| span.content()).collect();
+    pub(super) fn deliver(&self, message: Bytes, head: &Delivery, events: Vec<EventSpan>) {
         let attempts = head.attempts.iter().map(|attempt| (attempt.index, attempt.number)).collect();
-        let events = events.into_iter();
-        let arrived = Arrived { message, events, next: head.sequence, index: 0, attempts };
+        let arrived =
+            Arrived { message, events: events.into_iter(), next: head.sequence, index: 0, attempts };
         self.change(|waiting| waiting.deliveries.push_back(arrived));
     }
 
@@ -173,7 +172,7 @@ impl Subscriber {
         loop {
             if let Some(arrived) = &mut self.current {
                 if let Some(event) = arrived.events.next() {
-                    return self.take(event, dropped);
+                    return self.take(event.content(), dropped);
                 }
                 self.current = None;
                 self.grant();
