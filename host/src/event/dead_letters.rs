@@ -45,7 +45,8 @@ struct Letters {
 impl DeadLetters {
     pub(super) fn add(&self, subscription: &Arc<str>, given_up: GivenUp) {
         let GivenUp { entry, cause, mut reason } = given_up;
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        let end = (0..=MAX_REASON).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
+        reason.truncate(end);
         let (now, instant) = (SystemTime::now(), super::bus::now());
         let age = |since: Option<Instant>| {
             since.map_or_else(Default::default, |since| instant.duration_since(since))

@@ -197,7 +197,7 @@ impl Publisher {
         let subscriptions: Vec<_> = matches.subscriptions.iter().collect();
         let promised = match self.promise(&subscriptions, wanted, cx) {
             Ok(promised) => promised,
-            Err(full) => return self.blocked(publishing, end - begin, &full),
+            Err(full) => return self.blocked(publishing, end - begin, full),
         };
         let Some(run) = publishing.run(begin, begin + promised.events) else {
             return Step::Done(end - begin);
@@ -221,7 +221,7 @@ impl Publisher {
         let wanted = Promise { events: 1, bytes: span.whole().len() };
         let promised = match self.promise(&wanting, wanted, cx) {
             Ok(promised) => promised,
-            Err(full) => return self.blocked(publishing, 1, &full),
+            Err(full) => return self.blocked(publishing, 1, full),
         };
         let whole = publishing.own(span.whole());
         let own = whole.slice(whole.len() - content.len()..);

@@ -265,7 +265,7 @@ impl Subscription {
         self.counts.settled(&settled);
         let (is_known, given_up) = match settled {
             Settled::Unknown => (false, Vec::new()),
-            Settled::GivenUp(given_up) => (true, vec![given_up]),
+            Settled::GivenUp(given_up) => (true, vec![*given_up]),
             Settled::Done(_) | Settled::Again => (true, Vec::new()),
         };
         (is_known, self.after(state, given_up))

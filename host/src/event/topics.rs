@@ -169,7 +169,7 @@ mod tests {
         let subscription = Arc::new(1);
         let patterns = patterns(&["user.login", "user.*", "user.>", ">"]);
         topics.insert(&patterns, &subscription);
-        assert_eq!(topics.matching("user.login"), [subscription.clone()]);
+        assert_eq!(topics.matching("user.login"), std::slice::from_ref(&subscription));
         assert_eq!(topics.matching("other"), [subscription]);
     }
 
@@ -183,7 +183,7 @@ mod tests {
         let version = topics.version();
         topics.remove(&patterns, &one);
         assert!(topics.version() > version);
-        assert_eq!(topics.matching("a.b.c"), [other.clone()]);
+        assert_eq!(topics.matching("a.b.c"), std::slice::from_ref(&other));
         topics.remove(&patterns, &other);
         assert!(topics.root.read().unwrap().is_empty());
     }

@@ -43,7 +43,7 @@ pub(super) struct State {
     /// Frames whose answers are awaited, with who waits.
     sent: HashMap<u64, Vec<Waiter>>,
     pub(super) inboxes: HashMap<u64, Arc<Inbox>>,
-    pub(super) next_subscription: u64,
+    next_subscription: u64,
     pub(super) epoch: Option<u64>,
     ended: Option<Status>,
     writer: Option<Waker>,
@@ -83,6 +83,15 @@ impl Link {
         let mut state = self.state();
         state.control.push_back(message(&ClientFrame { frame: Some(frame) }));
         state.wake_writer();
+    }
+
+    /// Adds a place for the deliveries of a new subscription, and gives its number.
+    pub(super) fn add_inbox(&self, inbox: &Arc<Inbox>) -> u64 {
+        let mut state = self.state();
+        let number = state.next_subscription;
+        state.next_subscription += 1;
+        state.inboxes.insert(number, inbox.clone());
+        number
     }
 
     /// Waits until the bus has said hello.

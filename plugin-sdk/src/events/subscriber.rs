@@ -107,7 +107,9 @@ impl Inbox {
     }
 
     pub(super) fn end(&self, why: EventError) {
-        self.change(|waiting| drop(waiting.ended.get_or_insert(why)));
+        self.change(|waiting| {
+            waiting.ended.get_or_insert(why);
+        });
     }
 
     fn poll_in_force(&self, cx: &mut Context<'_>) -> Poll<Result<(), EventError>> {
@@ -142,11 +144,7 @@ impl Events {
     /// The stream has ended, or the bus refused the subscription.
     pub async fn subscribe(&self, what: Subscription) -> Result<Subscriber, EventError> {
         let inbox = Arc::new(Inbox::default());
-        let mut state = self.link().state();
-        let number = state.next_subscription;
-        state.next_subscription += 1;
-        state.inboxes.insert(number, inbox.clone());
-        drop(state);
+        let number = self.link().add_inbox(&inbox);
         let credit = Credit { subscription: number, events: WINDOW, bytes: WINDOW_BYTES };
         self.link().send(Frame::Subscribe(Subscribe {
             subscription: number,

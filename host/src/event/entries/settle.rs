@@ -42,7 +42,7 @@ pub(in super::super) enum Settled {
     /// It will be delivered again.
     Again,
     /// It goes to the dead letters.
-    GivenUp(GivenUp),
+    GivenUp(Box<GivenUp>),
     /// There never was such a delivery.
     Unknown,
 }
@@ -125,7 +125,7 @@ impl Entries {
             if let Some(settled) = self.overdue(deadline, now) {
                 due.overdue += 1;
                 if let Settled::GivenUp(given_up) = settled {
-                    due.given_up.push(given_up);
+                    due.given_up.push(*given_up);
                 }
             }
         }
@@ -169,10 +169,10 @@ impl Entries {
     fn fail(&mut self, mut entry: Entry, failure: Failure, now: Instant) -> Settled {
         let Some(redelivery) = &self.redelivery else { return Settled::Unknown };
         if failure.is_final {
-            return Settled::GivenUp(self.give_up(entry, Cause::Rejected, failure.reason));
+            return Settled::GivenUp(Box::new(self.give_up(entry, Cause::Rejected, failure.reason)));
         }
         if self.is_last_attempt(&entry) {
-            return Settled::GivenUp(self.give_up(entry, Cause::MaxAttempts, failure.reason));
+            return Settled::GivenUp(Box::new(self.give_up(entry, Cause::MaxAttempts, failure.reason)));
         }
         let pause = failure.delay.unwrap_or_else(|| redelivery.backoff.delay(entry.attempts));
         if !redelivery.blocks_key {

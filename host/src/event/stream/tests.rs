@@ -12,7 +12,7 @@ use plugmesh::event::v1::{
 };
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::bus::{Bus, Limits};
 use super::super::entries;
@@ -51,7 +51,7 @@ fn bus_with(limits: Limits) -> Arc<Bus> {
 /// A participant as its peer sees it.
 struct Peer {
     participant: Arc<Participant>,
-    sender: Option<mpsc::UnboundedSender<Result<HttpFrame<Bytes>, Status>>>,
+    sender: Option<mpsc::Sender<Result<HttpFrame<Bytes>, Status>>>,
     reader: AbortOnDropHandle<Result<(), Status>>,
     epoch: u64,
 }
@@ -64,8 +64,8 @@ impl Peer {
     async fn connect_as(bus: &Arc<Bus>, permissions: Permissions) -> Self {
         let participant = Participant::new(bus.clone(), "somebody".into(), permissions, defaults());
         participant.welcome();
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let body = StreamBody::new(UnboundedReceiverStream::new(receiver));
+        let (sender, receiver) = mpsc::channel(1000);
+        let body = StreamBody::new(ReceiverStream::new(receiver));
         let reader = Reader::new(participant.clone(), body);
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run()));
         let mut peer = Self { participant, sender: Some(sender), reader, epoch: 0 };
@@ -75,7 +75,7 @@ impl Peer {
     }
 
     fn send_bytes(&self, bytes: impl Into<Bytes>) {
-        self.sender.as_ref().unwrap().send(Ok(HttpFrame::data(bytes.into()))).unwrap();
+        self.sender.as_ref().unwrap().try_send(Ok(HttpFrame::data(bytes.into()))).unwrap();
     }
 
     fn send(&self, frame: Frame) {
@@ -291,7 +291,7 @@ async fn a_publisher_may_wait_for_the_handlers() {
 #[tokio::test(start_paused = true)]
 async fn what_a_lost_stream_was_at_is_delivered_to_another() {
     let bus = bus();
-    let (mut publisher, mut one) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    let (publisher, mut one) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
     one.subscribe(1, group("a", "billing"), 10).await;
     publisher.publish(1, Ack::Accepted, &events("a", 0..3));
     assert_eq!(one.delivered().await, (1, names(&[0, 1, 2])));
@@ -313,7 +313,7 @@ async fn what_a_lost_stream_was_at_is_delivered_to_another() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_event_comes_again_after_a_pause() {
     let bus = bus();
-    let (mut publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    let (publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
     let twice = Redelivery { max_attempts: 2, ..Redelivery::default() };
     peer.subscribe(1, Subscription { redelivery: Some(twice), ..group("a", "billing") }, 10).await;
     publisher.publish(1, Ack::Accepted, &events("a", 0..1));
@@ -331,7 +331,7 @@ async fn a_failed_event_comes_again_after_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn answers_for_nothing_are_told_and_end_nothing() {
     let bus = bus();
-    let (mut publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    let (publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
     peer.subscribe(1, group("a", "billing"), 10).await;
     peer.acknowledge(1, vec![9], vec![]);
     let Told::Problem(problem) = peer.told().await else { panic!() };
