@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use prost::Message;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::attribute::Attribute;
-use super::check::{InvalidEvent, check_name, check_value};
+use super::check::{DataKind, InvalidEvent, MAX_EVENT, Parts, Span, check_name, check_value};
 use super::event::Event;
 use super::{PARTITION_KEY, SPEC_VERSION, field};
 use crate::wire::{field_len, put_bytes, put_head};
@@ -126,9 +126,18 @@ impl EventBuilder<'_> {
         }
         let mut id = Uuid::encode_buffer();
         let id = self.id.unwrap_or_else(|| Uuid::now_v7().hyphenated().encode_lower(&mut id));
-        let mut bytes = BytesMut::with_capacity(self.encoded_len(id));
-        self.put(id, &mut bytes);
-        Ok(Event::from_bytes(bytes.freeze())?)
+        for (text, name) in [(id, "id"), (self.source, "source"), (self.event_type, "type")] {
+            if text.is_empty() {
+                return Err(InvalidEvent::Missing(name).into());
+            }
+        }
+        let length = self.encoded_len(id);
+        if length > MAX_EVENT {
+            return Err(InvalidEvent::TooLarge.into());
+        }
+        let mut bytes = BytesMut::with_capacity(length);
+        let parts = self.put(id, &mut bytes);
+        Ok(Event::from_parts(bytes.freeze(), parts))
     }
 
     fn encoded_len(&self, id: &str) -> usize {
@@ -143,28 +152,55 @@ impl EventBuilder<'_> {
         texts.iter().sum::<usize>() + attributes.sum::<usize>() + data
     }
 
-    fn put(&self, id: &str, to: &mut impl BufMut) {
-        put_bytes(field::ID, id.as_bytes(), to);
-        put_bytes(field::SOURCE, self.source.as_bytes(), to);
-        put_bytes(field::SPEC_VERSION, SPEC_VERSION.as_bytes(), to);
-        put_bytes(field::TYPE, self.event_type.as_bytes(), to);
+    /// Writes the event, and says where its parts are: what was checked before need not be looked for.
+    fn put(&self, id: &str, to: &mut BytesMut) -> Parts {
+        let mut parts = Parts {
+            id: put_text(field::ID, id, to),
+            source: put_text(field::SOURCE, self.source, to),
+            ..Parts::default()
+        };
+        put_text(field::SPEC_VERSION, SPEC_VERSION, to);
+        parts.event_type = put_text(field::TYPE, self.event_type, to);
         for (name, value) in &self.attributes {
             put_head(field::ATTRIBUTES, entry_len(name, value), to);
             put_bytes(field::NAME, name.as_bytes(), to);
             put_head(field::VALUE, value.encoded_len(), to);
+            let begin = to.len();
             value.put(to);
-        }
-        match &self.data {
-            Body::None => {}
-            Body::Binary(bytes) => put_bytes(field::BINARY_DATA, bytes, to),
-            Body::Text(text) => put_bytes(field::TEXT_DATA, text.as_bytes(), to),
-            Body::Proto { type_url, value } => {
-                put_head(field::PROTO_DATA, field_len(type_url.len()) + field_len(value.len()), to);
-                put_bytes(1, type_url.as_bytes(), to);
-                put_bytes(2, value, to);
+            if *name == PARTITION_KEY {
+                parts.partition_key = (begin..to.len()).into();
             }
         }
+        let length = match &self.data {
+            Body::None => return parts,
+            Body::Binary(bytes) => {
+                put_bytes(field::BINARY_DATA, bytes, to);
+                parts.data_kind = DataKind::Binary;
+                bytes.len()
+            }
+            Body::Text(text) => {
+                put_bytes(field::TEXT_DATA, text.as_bytes(), to);
+                parts.data_kind = DataKind::Text;
+                text.len()
+            }
+            Body::Proto { type_url, value } => {
+                let length = field_len(type_url.len()) + field_len(value.len());
+                put_head(field::PROTO_DATA, length, to);
+                put_bytes(1, type_url.as_bytes(), to);
+                put_bytes(2, value, to);
+                parts.data_kind = DataKind::Proto;
+                length
+            }
+        };
+        parts.data = (to.len() - length..to.len()).into();
+        parts
     }
+}
+
+/// Writes a string, and says where it is.
+fn put_text(number: u32, text: &str, to: &mut BytesMut) -> Span {
+    put_bytes(number, text.as_bytes(), to);
+    (to.len() - text.len()..to.len()).into()
 }
 
 fn entry_len(name: &str, value: &Attribute<'_>) -> usize {

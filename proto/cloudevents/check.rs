@@ -13,7 +13,7 @@ use crate::wire::{Fields, WireError};
 const MAX_NAME: usize = 64;
 
 /// Largest event, in bytes: its parts are kept as 32-bit numbers, and no message of gRPC is larger.
-const MAX_EVENT: usize = u32::MAX as usize;
+pub(super) const MAX_EVENT: usize = u32::MAX as usize;
 
 /// Why some bytes are no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

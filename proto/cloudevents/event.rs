@@ -122,6 +122,11 @@ impl Event {
         check(&bytes).map(|parts| Self { bytes, parts })
     }
 
+    /// An event that is known to be sound, with its parts there.
+    pub(super) fn from_parts(bytes: Bytes, parts: Parts) -> Self {
+        Self { bytes, parts }
+    }
+
     /// A new event of a type, from a source: a URI reference such as `/billing` or `https://example.com/billing`.
     pub fn builder<'a>(event_type: &'a str, source: &'a str) -> EventBuilder<'a> {
         EventBuilder::new(event_type, source)

@@ -66,6 +66,11 @@ fn what_is_built_is_what_others_read() {
         .map(|(name, attr)| (name.to_owned(), CloudEventAttributeValue { attr: Some(attr) }))
         .collect();
     let data = Some(Generated::TextData(r#"{"total":12}"#.to_owned()));
+    assert_eq!(
+        Event::from_bytes(event.bytes().clone()).unwrap(),
+        event,
+        "its parts are where they are found"
+    );
     assert_eq!(event.decode().unwrap(), v1::CloudEvent { attributes, data, ..message() });
     assert_eq!((event.id(), event.source(), event.event_type()), ("1", "/shop", "order.placed"));
     assert_eq!(event.partition_key(), Some("customer-3"));
@@ -81,6 +86,7 @@ fn the_buffer_of_a_new_event_is_as_large_as_the_event() {
     let builder = attribute(Event::builder("order.placed", "/shop"), "first").attribute("second", i32::MIN);
     for builder in [builder.clone(), builder.clone().data(vec![7; 500]), builder.message("a.B", &message())] {
         let event = builder.build().unwrap();
+        assert_eq!(Event::from_bytes(event.bytes().clone()).unwrap(), event);
         let length = event.bytes().len();
         let bytes = event.into_bytes().try_into_mut().unwrap();
         assert_eq!(bytes.capacity(), length);
