@@ -2,6 +2,8 @@
 //!
 //! - [`plugin`]: `PluginService`, served by plugins: handshake, lifecycle phases, drain.
 //! - [`admin`]: `AdminService`, served by hosts: list, watch, load, drain, explain and so on.
+//! - [`event`]: `EventBusService`, served by hosts, and `EventSinkService`, served by plugins: events both ways.
+//! - [`cloudevents`]: what an event is.
 //! - [`env`](mod@env): the environment variables that a host sets for a plugin it launches.
 //! - [`metadata`]: the gRPC metadata keys that the mesh gives a meaning to.
 //! - [`FILE_DESCRIPTOR_SET`]: the descriptors of all of it, for server reflection.
@@ -9,8 +11,13 @@
 //! The messages are documented in the `.proto` files beside this one, whose comments are carried over
 //! here. Most people want `plugmesh-host` (link a host) or `plugmesh-sdk` (write a plugin) instead.
 
+pub mod cloudevents;
 pub mod env;
+pub mod event;
 pub mod metadata;
+mod wire;
+
+pub use wire::WireError;
 
 /// Handshake, lifecycle phases and drain: package `plugmesh.plugin`.
 pub mod plugin {

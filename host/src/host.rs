@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::admin;
 use crate::config::{Config, ConfigError, assemble, search};
+use crate::event::Events;
 use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
@@ -36,6 +37,7 @@ pub struct Host {
     // Dropped in this order: nobody calls in any more, then everything that runs ends.
     gateway: Option<GatewayHandle>,
     control: Control,
+    events: Events,
     metrics: Arc<Source>,
     metrics_address: Option<SocketAddr>,
     push: Option<Push>,
@@ -154,6 +156,7 @@ impl Host {
         let mesh = self.shared.mesh.clone();
         // Ends the streams of those who watch: they would last as long as the host.
         self.shared.shutdown.send_replace(Some(grace));
+        self.events.drain();
         if let Some(gateway) = self.gateway.take() {
             let plugins = self.control.run(async move { mesh.stop(grace).await });
             // Plugins that still finish calls may call each other through the gateway: both end together.

@@ -10,6 +10,7 @@
 //! - [`identity`]: certificates, SPIFFE IDs, peer credentials.
 //! - [`transport`]: one connection to one endpoint.
 //! - `resilience`: the algorithms of breakers, budgets, limits and balancing: time and numbers only.
+//! - `event`: events that are published, kept and delivered.
 //! - [`span`]: spans of calls, and the trace context in their metadata.
 //! - [`launch`]: child processes: run directory, environment, output, readiness, death.
 //! - [`route`]: from a gRPC service to one endpoint: snapshot, balancing, the [`route::Channel`].
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod closest;
 mod code;
 pub mod config;
+mod event;
 pub mod gateway;
 pub mod host;
 pub mod identity;

@@ -30,6 +30,7 @@ mod call;
 mod context;
 mod control;
 mod error;
+pub mod events;
 mod gateway;
 mod in_flight;
 mod lifecycle;

@@ -14,6 +14,10 @@ use super::serve::Shared;
 use crate::route::{reserved, timeout};
 
 const ADMIN: &str = "plugmesh.admin.v1.AdminService";
+const EVENTS: &str = "plugmesh.event.v1.EventBusService";
+/// Methods of it that show and change what is not one's own.
+const EVENTS_OF_OPERATORS: [&str; 5] =
+    ["GetStats", "ListDeadLetters", "PurgeDeadLetters", "RedriveDeadLetters", "Replay"];
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
@@ -23,7 +27,7 @@ const REFLECTION: [&str; 2] =
 pub(super) enum Place {
     /// A plugin, or whatever else the route knows.
     Upstream,
-    /// This host: `AdminService`, health, reflection.
+    /// This host: `AdminService`, `EventBusService`, health, reflection.
     Local,
 }
 
@@ -56,15 +60,15 @@ pub(super) fn admit(shared: &Shared, connection: &Caller, head: &mut Parts) -> R
         let text = "the content-type of a gRPC call is application/grpc\n";
         return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let service = service_of(head.uri.path_and_query())?;
+    let (service, method) = method_of(head.uri.path_and_query())?;
     let place = place_of(service)?;
     let target = target_in(&head.headers)?;
     let principal = match head.headers.get(metadata::TOKEN) {
         None => connection.principal.clone(),
         Some(token) => connection.principal.with_token(token, &*shared.callers)?,
     };
-    if service == ADMIN {
-        principal.may_administer(&shared.admin)?;
+    if service == ADMIN || service == EVENTS && EVENTS_OF_OPERATORS.contains(&method) {
+        principal.may_administer(&shared.admin, service)?;
     }
     check_timeout(&head.headers)?;
 
@@ -88,12 +92,12 @@ fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
-/// The service in `/package.Service/Method`.
-fn service_of(path: Option<&PathAndQuery>) -> Result<&str, Status> {
+/// Service and method in `/package.Service/Method`.
+fn method_of(path: Option<&PathAndQuery>) -> Result<(&str, &str), Status> {
     let path = path.map(PathAndQuery::as_str).unwrap_or_default();
     match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
         Some((service, method)) if !service.is_empty() && !method.is_empty() && !method.contains('/') => {
-            Ok(service)
+            Ok((service, method))
         }
         _ => {
             let shown: String = path.chars().take(200).collect();
@@ -106,7 +110,7 @@ fn service_of(path: Option<&PathAndQuery>) -> Result<&str, Status> {
 
 /// Control services of plugins belong to the host that holds their session.
 fn place_of(service: &str) -> Result<Place, Status> {
-    if service == ADMIN || service == HEALTH || REFLECTION.contains(&service) {
+    if [ADMIN, EVENTS, HEALTH].contains(&service) || REFLECTION.contains(&service) {
         return Ok(Place::Local);
     }
     let control = service == "plugmesh.plugin.v1.PluginService"
@@ -192,7 +196,8 @@ mod tests {
     #[test]
     fn a_path_is_a_service_and_a_method() {
         let service = |path: &'static str| {
-            service_of(Some(&PathAndQuery::from_static(path)))
+            method_of(Some(&PathAndQuery::from_static(path)))
+                .map(|(service, _)| service)
                 .map(str::to_owned)
                 .map_err(|status| status.code())
         };

@@ -89,20 +89,22 @@ impl Principal {
         })
     }
 
-    /// Whether this principal may call `AdminService`; the refusal says what to do.
-    pub(super) fn may_administer(&self, listed: &[String]) -> Result<(), Status> {
+    /// Whether this principal may do with a service what operators do; the refusal says what to do.
+    pub(super) fn may_administer(&self, listed: &[String], service: &str) -> Result<(), Status> {
+        let name = service.rsplit('.').next().unwrap_or(service);
         let refusal = match self {
             Self::Operator { .. } | Self::App => return Ok(()),
             Self::Identity { spiffe } if listed.iter().any(|one| **one == **spiffe) => return Ok(()),
             Self::Identity { spiffe } => {
-                format!("{spiffe} may not call AdminService: list it under `admin:` in plugmesh.yaml")
+                format!("{spiffe} may not call {name}: list it under `admin:` in plugmesh.yaml")
             }
             Self::Plugin { instance } => format!(
-                "{instance} may not call AdminService: plugins are denied it; call it as the user who owns the host"
+                "{instance} may not call {name}: plugins are denied it; call it as the user who owns the host"
             ),
-            Self::Anonymous => "AdminService needs an identity: call it on the host's Unix socket, or over TLS \
-                                with a client certificate whose SPIFFE ID is listed under `admin:` in plugmesh.yaml"
-                .into(),
+            Self::Anonymous => format!(
+                "{name} needs an identity: call it on the host's Unix socket, or over TLS with a client certificate \
+                 whose SPIFFE ID is listed under `admin:` in plugmesh.yaml"
+            ),
         };
         Err(Status::permission_denied(refusal))
     }

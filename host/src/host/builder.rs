@@ -24,6 +24,7 @@ use super::{Host, HostError, Problem, Shared};
 use crate::admin;
 use crate::config::defaults::{MIN_STARTS, STARTS_PER_CORE};
 use crate::config::{Config, PluginConfig};
+use crate::event::Events;
 use crate::gateway::reflection::Catalog;
 use crate::gateway::{ServerCalls, Services};
 use crate::launch::{Arrivals, BaseSearch, Launcher, LauncherOptions, RunDirectory};
@@ -226,8 +227,10 @@ impl HostBuilder {
         }
         let callers = Arc::new(shared.mesh.callers().clone());
         let admin = admin::service(shared.clone(), control.handle().clone());
+        let events = Events::new();
+        control.handle().spawn(events.clone().keep_time());
         let services = Services {
-            admin: Some(tonic::service::Routes::new(admin)),
+            admin: Some(tonic::service::Routes::new(admin).add_service(events.service())),
             catalog,
             health: Arc::new(health),
             callers,
@@ -235,7 +238,7 @@ impl HostBuilder {
             calls,
         };
         let gateway = bound.serve(shared.mesh.router().channel(), services);
-        Ok(Host { gateway: Some(gateway), control, metrics, metrics_address, push, shared })
+        Ok(Host { gateway: Some(gateway), control, events, metrics, metrics_address, push, shared })
     }
 }
 

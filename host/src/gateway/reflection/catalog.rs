@@ -14,11 +14,12 @@ use super::descriptors::{DescriptorError, Descriptors};
 use crate::name::PluginName;
 
 /// What the gateway answers itself.
-pub(in crate::gateway) const OWN_SERVICES: [&str; 4] = [
+pub(in crate::gateway) const OWN_SERVICES: [&str; 5] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "plugmesh.admin.v1.AdminService",
+    "plugmesh.event.v1.EventBusService",
 ];
 
 /// How many clashes are remembered as already warned of. Beyond it a warning may be repeated.

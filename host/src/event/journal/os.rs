@@ -1,0 +1,4 @@
+//! What only `unsafe` code can do, for tests.
+
+pub(super) mod disk;
+mod vfs;

@@ -1,0 +1,318 @@
+//! Somebody who takes part: what it has subscribed to, and what it may still be sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use plugmesh::event::Pattern;
+use plugmesh::event::frame::message;
+use plugmesh::event::v1::bus_frame::Frame;
+use plugmesh::event::v1::{
+    Acknowledge, BusFrame, Credit, EventResult, Gap, Nack, Problem, Published, Subscribe, Subscribed,
+    Unsubscribed, Welcome,
+};
+use tonic::Code;
+
+use super::bus::{Bus, now};
+use super::entries::{Failure, MemberId};
+use super::outbox::{End, Next, Outbox, Ready};
+use super::parcel::Budget;
+use super::publish::Publisher;
+use super::subscription::{Answer, Defaults, Spec, Subscription};
+
+/// What a participant may do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Permissions {
+    /// Topics that it may publish. `None`: all.
+    pub(super) publish: Option<Arc<[Pattern]>>,
+    /// Topics that it may subscribe to. `None`: all.
+    pub(super) subscribe: Option<Arc<[Pattern]>>,
+}
+
+/// One stream's share of the bus. Dropping it gives back what it was at.
+#[derive(Debug)]
+pub(super) struct Participant {
+    bus: Arc<Bus>,
+    name: Arc<str>,
+    id: MemberId,
+    permissions: Permissions,
+    defaults: Defaults,
+    pub(super) outbox: Arc<Outbox>,
+    attachments: Mutex<HashMap<u64, Attachment>>,
+}
+
+/// A subscription of a participant.
+#[derive(Debug)]
+struct Attachment {
+    subscription: Arc<Subscription>,
+    /// What may still be sent.
+    events: u64,
+    bytes: u64,
+    /// It had its turn when nothing could be sent.
+    waits_for_credit: bool,
+    is_open: bool,
+}
+
+impl Participant {
+    pub(super) fn new(
+        bus: Arc<Bus>,
+        name: Arc<str>,
+        permissions: Permissions,
+        defaults: Defaults,
+    ) -> Arc<Self> {
+        let id = MemberId(bus.next_id());
+        let outbox = Arc::default();
+        bus.attach(&outbox);
+        Arc::new(Self { bus, name, id, permissions, defaults, outbox, attachments: Mutex::default() })
+    }
+
+    /// What it publishes through.
+    pub(super) fn publisher(&self) -> Publisher {
+        Publisher::new(self.bus.clone(), self.permissions.publish.clone(), Some(self.id))
+    }
+
+    pub(super) fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
+    fn attachments(&self) -> MutexGuard<'_, HashMap<u64, Attachment>> {
+        self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, frame: Frame) {
+        self.outbox.send(message(&BusFrame { frame: Some(frame) }));
+    }
+
+    /// Says hello.
+    pub(super) fn welcome(&self) {
+        let limits = &self.bus.limits;
+        self.send(Frame::Welcome(Welcome {
+            epoch: self.id.0,
+            limits: Some(plugmesh::event::v1::Limits {
+                event_bytes: limits.event_bytes as u64,
+                frame_bytes: limits.frame_bytes as u64,
+                frame_events: limits.frame_events as u32,
+                subscriptions: limits.subscriptions as u32,
+            }),
+            credit: Some(Credit {
+                subscription: 0,
+                events: limits.publish_events,
+                bytes: limits.publish_bytes,
+            }),
+        }));
+    }
+
+    /// Says what became of a `Publish`.
+    pub(super) fn published(&self, sequence: u64, results: Vec<EventResult>) {
+        self.send(Frame::Published(Published { sequence, results }));
+    }
+
+    /// Lets it publish more.
+    pub(super) fn grant(&self, events: u64, bytes: u64) {
+        self.send(Frame::Credit(Credit { subscription: 0, events, bytes }));
+    }
+
+    /// Says that something is no good.
+    pub(super) fn problem(&self, code: Code, message: String, subscription: u64, sequence: u64) {
+        self.send(Frame::Problem(Problem { code: code as i32, message, subscription, sequence }));
+    }
+
+    /// Subscribes it to something.
+    pub(super) fn subscribe(&self, subscribe: Subscribe) {
+        let number = subscribe.subscription;
+        match self.try_subscribe(subscribe) {
+            Ok(()) => {}
+            Err((code, message)) => self.send(Frame::Unsubscribed(Unsubscribed {
+                subscription: number,
+                code: code as i32,
+                message,
+            })),
+        }
+    }
+
+    /// The same, for who can be told at once.
+    pub(super) fn try_subscribe(&self, subscribe: Subscribe) -> Result<(), (Code, String)> {
+        let Subscribe { subscription: number, what, credit } = subscribe;
+        let invalid = |message: String| (Code::InvalidArgument, message);
+        if number == 0 {
+            return Err(invalid("a subscription has a number of its own, which is not 0".to_owned()));
+        }
+        let what =
+            what.ok_or_else(|| invalid("`what` is missing: say the patterns of the topics".to_owned()))?;
+        let spec = Spec::read(&what, &self.defaults).map_err(|error| invalid(error.to_string()))?;
+        if let Some(allowed) = self.permissions.subscribe.as_deref()
+            && let Some(pattern) =
+                spec.patterns.iter().find(|wanted| !allowed.iter().any(|one| one.covers(wanted)))
+        {
+            let message = format!(
+                "{:?} is not among the topics that this plugin may subscribe to (events.subscribe)",
+                pattern.as_str()
+            );
+            return Err((Code::PermissionDenied, message));
+        }
+        let mut attachments = self.attachments();
+        if attachments.contains_key(&number) {
+            return Err((Code::AlreadyExists, format!("subscription {number} is there already")));
+        }
+        let most = self.bus.limits.subscriptions;
+        if attachments.len() >= most {
+            return Err((Code::ResourceExhausted, format!("a stream has at most {most} subscriptions")));
+        }
+        let signal = Arc::new(Ready { outbox: self.outbox.clone(), subscription: number });
+        let subscription = self.bus.subscribe(spec, &self.name, self.id, signal);
+        let wire = subscription.spec.to_wire();
+        let credit = credit.unwrap_or_default();
+        let attachment = Attachment {
+            subscription,
+            events: credit.events,
+            bytes: credit.bytes,
+            waits_for_credit: false,
+            is_open: true,
+        };
+        attachments.insert(number, attachment);
+        drop(attachments);
+        self.send(Frame::Subscribed(Subscribed { subscription: number, what: Some(wire) }));
+        self.outbox.ready(number);
+        Ok(())
+    }
+
+    /// Ends one of its subscriptions.
+    pub(super) fn unsubscribe(&self, number: u64) {
+        let mut attachments = self.attachments();
+        let Some(attachment) = attachments.get_mut(&number) else {
+            drop(attachments);
+            return self.unknown(number);
+        };
+        attachment.is_open = false;
+        let subscription = attachment.subscription.clone();
+        drop(attachments);
+        self.bus.close(&subscription, self.id);
+        self.send(Frame::Unsubscribed(Unsubscribed { subscription: number, ..Default::default() }));
+    }
+
+    fn unknown(&self, number: u64) {
+        self.problem(Code::NotFound, format!("there is no subscription {number} on this stream"), number, 0);
+    }
+
+    /// It can take more.
+    pub(super) fn credit(&self, credit: Credit) {
+        let number = credit.subscription;
+        let mut attachments = self.attachments();
+        let Some(attachment) = attachments.get_mut(&number) else {
+            drop(attachments);
+            return self.unknown(number);
+        };
+        attachment.events = attachment.events.saturating_add(credit.events);
+        attachment.bytes = attachment.bytes.saturating_add(credit.bytes);
+        let goes_on = attachment.has_credit() && std::mem::take(&mut attachment.waits_for_credit);
+        drop(attachments);
+        if goes_on {
+            self.outbox.ready(number);
+        }
+    }
+
+    /// It answers for deliveries.
+    pub(super) fn acknowledge(&self, acknowledge: Acknowledge) {
+        let Acknowledge { subscription: number, epoch, handled, failed, in_progress } = acknowledge;
+        let Some(subscription) = self.attachments().get(&number).map(|found| found.subscription.clone())
+        else {
+            return self.unknown(number);
+        };
+        if epoch != self.id.0 {
+            let message = format!(
+                "epoch {epoch} is not that of this stream, {}: what it answers for was redelivered",
+                self.id.0
+            );
+            return self.problem(Code::FailedPrecondition, message, number, 0);
+        }
+        let handled = handled.into_iter().map(|delivery| (delivery, Answer::Handled));
+        let failed = failed.into_iter().map(|nack| (nack.sequence, Answer::Failed(failure(nack))));
+        let in_progress = in_progress.into_iter().map(|delivery| (delivery, Answer::InProgress));
+        for (delivery, answer) in handled.chain(failed).chain(in_progress) {
+            let (is_known, consequences) = subscription.answer(self.id, delivery, answer, now());
+            self.bus.after(&subscription, consequences);
+            if !is_known {
+                let message = format!(
+                    "nothing was delivered on subscription {number} as number {delivery}, or nothing that can be answered for"
+                );
+                self.problem(Code::NotFound, message, number, delivery);
+            }
+        }
+    }
+
+    /// It has sent all. Unless it is subscribed to something, that is the end of its stream.
+    pub(super) fn has_sent_all(&self) {
+        if !self.attachments().values().any(|attachment| attachment.is_open) {
+            self.outbox.close(End::Finished);
+        }
+    }
+
+    /// The next message for it, or why the stream is over.
+    pub(super) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        loop {
+            match ready!(self.outbox.poll_next(cx)) {
+                Next::Message(message) => return Poll::Ready(Ok(message)),
+                Next::End(end) => return Poll::Ready(Err(end)),
+                Next::Ready(number) => {
+                    if let Some(message) = self.deliver(number) {
+                        return Poll::Ready(Ok(message));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes events of a subscription, as many as may be sent.
+    fn deliver(&self, number: u64) -> Option<Bytes> {
+        let mut attachments = self.attachments();
+        let attachment = attachments.get_mut(&number).filter(|attachment| attachment.is_open)?;
+        if !attachment.has_credit() {
+            attachment.waits_for_credit = true;
+            return None;
+        }
+        let budget = Budget::of_credit(attachment.events, attachment.bytes);
+        let subscription = attachment.subscription.clone();
+        let (parcel, consequences) = subscription.take(self.id, budget, now());
+        attachment.events = attachment.events.saturating_sub(parcel.count() as u64);
+        attachment.bytes = attachment.bytes.saturating_sub(parcel.content() as u64);
+        drop(attachments);
+        self.bus.after(&subscription, consequences);
+        let dropped = parcel.gap;
+        let delivery = parcel.finish(number);
+        if delivery.is_some() {
+            // There may be more: after the others.
+            self.outbox.ready(number);
+        }
+        if dropped == 0 {
+            return delivery;
+        }
+        delivery.into_iter().for_each(|delivery| self.outbox.send_next(delivery));
+        let gap = Gap { subscription: number, dropped };
+        Some(message(&BusFrame { frame: Some(Frame::Gap(gap)) }))
+    }
+}
+
+impl Attachment {
+    fn has_credit(&self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+}
+
+fn failure(nack: Nack) -> Failure {
+    Failure {
+        reason: nack.reason,
+        delay: nack.delay.and_then(|delay| delay.try_into().ok()),
+        is_final: nack.give_up,
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        let attachments = std::mem::take(&mut *self.attachments());
+        for attachment in attachments.into_values() {
+            self.bus.leave(&attachment.subscription, self.id);
+        }
+        self.bus.detach(&self.outbox);
+    }
+}

@@ -1,0 +1,302 @@
+//! A participant's stream: reads its frames, and writes those of the bus.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame as BodyFrame};
+use plugmesh::event::Messages;
+use plugmesh::event::frame::{EventsMessage, Incoming, client_frame};
+use plugmesh::event::v1::client_frame::Frame;
+use plugmesh::event::v1::{Ack, EventResult, Publish};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Status};
+
+use super::outbox::End;
+use super::participant::Participant;
+use super::publish::{Publisher, Publishing};
+use super::receipt::{Awaited, GivenUp};
+
+/// How long a publisher waits for room unless it says how long, and at most.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// What those are told who want what only a journal can do.
+pub(super) const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";
+
+/// Frames whose handlers are awaited at once on a stream.
+const MAX_AWAITED: usize = 4096;
+
+/// Reads what a participant sends, until it has sent all. Dropping the future ends that at once.
+pub(super) struct Reader<B> {
+    participant: Arc<Participant>,
+    messages: Messages<B>,
+    publisher: Publisher,
+    /// Frames that were read and not published yet, in their order. Credit bounds them.
+    waiting: VecDeque<Waiting>,
+    /// What the participant may have in `waiting`.
+    credit: Credit,
+    /// What of it is free again, and was not granted yet.
+    free: Credit,
+    /// When the first of them is given up.
+    deadline: Option<Pin<Box<Sleep>>>,
+    awaited: Vec<(u64, Arc<Awaited>, Vec<EventResult>)>,
+    has_ended: bool,
+}
+
+struct Waiting {
+    publishing: Publishing,
+    sequence: u64,
+    ack: Ack,
+    wait: Duration,
+    events: u64,
+    bytes: u64,
+}
+
+/// What a participant may have on its way. It may go below zero once, by the last frame.
+#[derive(Clone, Copy, Debug)]
+struct Credit {
+    events: i64,
+    bytes: i64,
+}
+
+impl<B> Reader<B>
+where
+    B: Body<Data = Bytes, Error = Status> + Unpin,
+{
+    pub(super) fn new(participant: Arc<Participant>, body: B) -> Self {
+        let limits = participant.bus().limits;
+        Self {
+            publisher: participant.publisher(),
+            messages: Messages::new(body, limits.frame_bytes),
+            participant,
+            waiting: VecDeque::new(),
+            credit: Credit { events: limits.publish_events as i64, bytes: limits.publish_bytes as i64 },
+            free: Credit { events: 0, bytes: 0 },
+            deadline: None,
+            awaited: Vec::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Reads until the participant has sent all and everything is published.
+    ///
+    /// # Errors
+    /// It sent something that is no frame, or the stream broke.
+    pub(super) async fn run(mut self) -> Result<(), Status> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        loop {
+            self.poll_publishing(cx);
+            self.poll_awaited(cx);
+            if self.has_ended {
+                return match self.waiting.is_empty() && self.awaited.is_empty() {
+                    true => Poll::Ready(Ok(())),
+                    false => Poll::Pending,
+                };
+            }
+            // Who does not read what it is told is not listened to.
+            ready!(self.participant.outbox.poll_room(cx));
+            match ready!(self.messages.poll_next(cx))? {
+                Some(message) => self.read(message)?,
+                None => self.has_ended = true,
+            }
+        }
+    }
+
+    fn read(&mut self, message: Bytes) -> Result<(), Status> {
+        let frame = client_frame(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        match frame {
+            Incoming::Events(publish) => return self.publish(publish),
+            Incoming::Other(Some(Frame::Subscribe(subscribe))) => self.participant.subscribe(subscribe),
+            Incoming::Other(Some(Frame::Unsubscribe(unsubscribe))) => {
+                self.participant.unsubscribe(unsubscribe.subscription);
+            }
+            Incoming::Other(Some(Frame::Acknowledge(acknowledge))) => {
+                self.participant.acknowledge(acknowledge)
+            }
+            Incoming::Other(Some(Frame::Credit(credit))) => self.participant.credit(credit),
+            Incoming::Other(Some(Frame::Hello(_))) => {}
+            Incoming::Other(Some(Frame::Publish(_)) | None) => {
+                let message = "a frame that this host does not know".to_owned();
+                self.participant.problem(Code::Unimplemented, message, 0, 0);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, message: Bytes) -> Result<(), Status> {
+        let limits = self.participant.bus().limits;
+        if self.credit.events <= 0 || self.credit.bytes <= 0 {
+            return Err(Status::resource_exhausted("events were published without credit for them"));
+        }
+        let mut spans = Vec::new();
+        let head = Publish::read(&message, limits.frame_events, &mut spans)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let ack = Ack::try_from(head.ack).unwrap_or_default();
+        let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
+        let events = spans.len() as u64;
+        let mut publishing = Publishing::new(message, spans, ack == Ack::Handled);
+        if ack == Ack::Durable {
+            publishing.refuse_rest(Code::FailedPrecondition, NO_JOURNAL);
+        }
+        let bytes = publishing.bytes();
+        self.credit.events -= events as i64;
+        self.credit.bytes -= bytes as i64;
+        self.waiting.push_back(Waiting {
+            publishing,
+            sequence: head.sequence,
+            ack,
+            wait: said.map_or(DEFAULT_WAIT, |said| said.min(MAX_WAIT)),
+            events,
+            bytes,
+        });
+        Ok(())
+    }
+
+    /// Publishes what was read, as far as there is room.
+    fn poll_publishing(&mut self, cx: &mut Context<'_>) {
+        while let Some(first) = self.waiting.front_mut() {
+            if self.publisher.poll_publish(&mut first.publishing, cx).is_pending() {
+                let wait = first.wait;
+                let deadline =
+                    self.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
+                if deadline.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                first.publishing.time_out();
+            }
+            self.deadline = None;
+            if let Some(done) = self.waiting.pop_front() {
+                self.done(done);
+            }
+        }
+    }
+
+    /// Events have been published: answers for them, and lets the participant publish more.
+    fn done(&mut self, done: Waiting) {
+        let Waiting { publishing, sequence, ack, events, bytes, .. } = done;
+        self.free.events += events as i64;
+        self.free.bytes += bytes as i64;
+        self.grant();
+        match publishing.awaited {
+            Some(awaited) if self.awaited.len() < MAX_AWAITED => {
+                awaited.published();
+                self.awaited.push((sequence, awaited, publishing.results));
+            }
+            Some(_) => {
+                let message =
+                    format!("more than {MAX_AWAITED} frames wait for their handlers on this stream");
+                self.participant.problem(Code::ResourceExhausted, message, 0, sequence);
+            }
+            None if ack == Ack::None && publishing.results.is_empty() => {}
+            None => self.participant.published(sequence, publishing.results),
+        }
+    }
+
+    /// Lets the participant publish more, when a quarter of what it may is free again: it never runs out for that, and is not told
+    /// after every frame.
+    fn grant(&mut self) {
+        let limits = self.participant.bus().limits;
+        let Credit { events, bytes } = self.free;
+        if events >= limits.publish_events as i64 / 4 || bytes >= limits.publish_bytes as i64 / 4 {
+            self.credit.events += events;
+            self.credit.bytes += bytes;
+            self.free = Credit { events: 0, bytes: 0 };
+            self.participant.grant(events as u64, bytes as u64);
+        }
+    }
+
+    /// Answers for events that all handlers are done with.
+    fn poll_awaited(&mut self, cx: &mut Context<'_>) {
+        let participant = &self.participant;
+        self.awaited.retain_mut(|(sequence, awaited, results)| match awaited.poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(given_up) => {
+                let mut results = std::mem::take(results);
+                add_given_up(&mut results, given_up);
+                participant.published(*sequence, results);
+                false
+            }
+        });
+    }
+}
+
+/// Adds those who gave up to what there is to say of events.
+pub(super) fn add_given_up(results: &mut Vec<EventResult>, given_up: Vec<GivenUp>) {
+    for GivenUp { index, subscription } in given_up {
+        let index = index as u32;
+        match results.iter_mut().find(|result| result.index == index) {
+            Some(result) => result.given_up.push(subscription.to_string()),
+            None => {
+                let given_up = vec![subscription.to_string()];
+                results.push(EventResult { index, given_up, ..Default::default() });
+            }
+        }
+    }
+}
+
+/// What the bus sends to a participant. Dropping it ends the participant's part.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    participant: Arc<Participant>,
+    /// Reads what the participant sends.
+    reader: Option<AbortOnDropHandle<Result<(), Status>>>,
+    /// Its status was sent.
+    has_ended: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(participant: Arc<Participant>, reader: AbortOnDropHandle<Result<(), Status>>) -> Self {
+        Self { participant, reader: Some(reader), has_ended: false }
+    }
+}
+
+fn trailers(status: &Status) -> Result<BodyFrame<Bytes>, Status> {
+    let mut headers = HeaderMap::new();
+    status.add_header(&mut headers)?;
+    Ok(BodyFrame::trailers(headers))
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Status>>> {
+        if let Some(reader) = &mut self.reader
+            && let Poll::Ready(ended) = Pin::new(reader).poll(cx)
+        {
+            self.reader = None;
+            match ended {
+                Ok(Ok(())) => self.participant.has_sent_all(),
+                Ok(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Err(_) => return Poll::Ready(Some(Err(Status::internal("reading the stream failed")))),
+            }
+        }
+        match ready!(self.participant.poll_message(cx)) {
+            Ok(message) => Poll::Ready(Some(Ok(BodyFrame::data(message)))),
+            Err(_) if self.has_ended => Poll::Ready(None),
+            Err(end) => {
+                self.has_ended = true;
+                Poll::Ready(Some(match end {
+                    End::Finished => trailers(&Status::new(Code::Ok, "")),
+                    End::ShuttingDown => Err(Status::unavailable("the host is shutting down")),
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A subscription: what it wants, who takes part, and what waits for them.
+
+mod counts;
+mod spec;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use plugmesh::cloudevents::EventRef;
+
+pub(super) use self::counts::Counts;
+pub(super) use self::spec::{Defaults, Identity, Members, Mode, Spec};
+use super::bounds::{Load, Overflow, Promise};
+use super::entries::{Arrival, Due, Entries, Failure, GivenUp, MemberId, Settled, Signal};
+use super::parcel::{Budget, Parcel};
+use super::receipt::Receipt;
+use super::run::Run;
+use super::runs::Runs;
+use crate::resilience::stable_hash::stable_hash;
+
+/// A subscription in force.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// For people, and for dead letters: the group, the durable name, or who subscribed.
+    pub(super) name: Arc<str>,
+    pub(super) spec: Spec,
+    pub(super) counts: Counts,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// Publishers that wait for room.
+    blocked: Vec<Waker>,
+    /// When the timekeeper will look at it.
+    scheduled: Option<Instant>,
+    /// Since when nobody takes part.
+    unused: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Queue {
+    /// One subscriber gets all events, at most once.
+    Runs { runs: Runs, reader: Option<Reader> },
+    /// Any other.
+    Entries(Entries),
+}
+
+#[derive(Debug)]
+struct Reader {
+    id: MemberId,
+    signal: Arc<dyn Signal>,
+    is_idle: bool,
+}
+
+/// What of a subscription's doings somebody else must take care of.
+#[derive(Debug, Default)]
+pub(super) struct Consequences {
+    /// For the dead letters.
+    pub(super) given_up: Vec<GivenUp>,
+    /// When to look at the subscription again, if that has changed.
+    pub(super) due: Option<Instant>,
+}
+
+/// What a member says of a delivery.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Handled,
+    Failed(Failure),
+    InProgress,
+}
+
+impl Subscription {
+    pub(super) fn new(name: Arc<str>, spec: Spec) -> Arc<Self> {
+        let queue = match (spec.mode, &spec.members) {
+            (Mode::AtMostOnce, Members::Broadcast) => {
+                Queue::Runs { runs: Runs::new(spec.bounds, spec.overflow), reader: None }
+            }
+            (mode, _) => {
+                let redelivery = (mode == Mode::AtLeastOnce).then(|| spec.redelivery.clone());
+                Queue::Entries(Entries::new(spec.bounds, spec.overflow, redelivery))
+            }
+        };
+        let state = Mutex::new(State { queue, blocked: Vec::new(), scheduled: None, unused: None });
+        Arc::new(Self { name, spec, counts: Counts::default(), state })
+    }
+
+    /// Whether it takes events as they come, side by side, and asks nothing of any of them.
+    pub(super) fn takes_runs(&self) -> bool {
+        let is_broadcast = self.spec.members == Members::Broadcast;
+        is_broadcast && self.spec.mode == Mode::AtMostOnce && self.spec.filters.is_empty()
+    }
+
+    /// Whether it wants an event of one of its topics.
+    pub(super) fn admits(&self, event: EventRef<'_>) -> bool {
+        self.spec.filters.iter().all(|filter| filter.admits(event))
+    }
+
+    /// Whether publishers wait when it is full.
+    pub(super) fn blocks(&self) -> bool {
+        self.spec.overflow == Overflow::Block
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Promises room for as many of the events as there is. When that is none, the publisher is woken as soon as there is some.
+    pub(super) fn promise(&self, wanted: Promise, publisher: &Waker) -> usize {
+        let mut state = self.state();
+        let room = state.room().min(wanted.events);
+        if room == 0 {
+            state.blocked.push(publisher.clone());
+            return 0;
+        }
+        state.load().promise(Promise { events: room, bytes: wanted.bytes });
+        room
+    }
+
+    /// Takes a promise back.
+    pub(super) fn settle(&self, promise: Promise) {
+        self.state().load().settle(promise);
+    }
+
+    /// Publishers that wait for room.
+    pub(super) fn blocked_publishers(&self) -> usize {
+        self.state().blocked.len()
+    }
+
+    /// Adds events that lie side by side, all of which it wants.
+    pub(super) fn push_run(&self, run: Run, promise: Promise) {
+        let mut state = self.state();
+        state.load().settle(promise);
+        let dropped = match &mut state.queue {
+            Queue::Runs { runs, reader } => {
+                let dropped = runs.push(run, None);
+                wake(reader);
+                dropped
+            }
+            Queue::Entries(entries) => run
+                .events()
+                .map(|event| {
+                    let key = EventRef::check(&event).ok().and_then(hash_of_key);
+                    entries.push(Arrival { event, key, place: None, receipt: None })
+                })
+                .sum(),
+        };
+        drop(state);
+        self.counts.dropped(dropped);
+    }
+
+    /// Adds an event that it wants.
+    pub(super) fn push(
+        &self,
+        event: &Bytes,
+        whole: &Bytes,
+        view: EventRef<'_>,
+        receipt: Option<Receipt>,
+        promise: Promise,
+    ) {
+        let mut state = self.state();
+        state.load().settle(promise);
+        let dropped = match &mut state.queue {
+            Queue::Runs { runs, reader } => {
+                let dropped =
+                    Run::new(whole.clone(), 1, event.len()).map_or(0, |run| runs.push(run, receipt));
+                wake(reader);
+                dropped
+            }
+            Queue::Entries(entries) => {
+                let key = hash_of_key(view);
+                entries.push(Arrival { event: event.clone(), key, place: None, receipt })
+            }
+        };
+        drop(state);
+        self.counts.dropped(dropped);
+    }
+
+    /// Adds an event that was given up, if there is room for it.
+    pub(super) fn push_again(&self, event: &Bytes) -> bool {
+        let mut state = self.state();
+        let has_room = state.room() > 0;
+        match &mut state.queue {
+            Queue::Entries(entries) if has_room => {
+                let key = EventRef::check(event).ok().and_then(hash_of_key);
+                entries.push(Arrival { event: event.clone(), key, place: None, receipt: None });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Adds a member. It looks for events by itself first.
+    pub(super) fn join(&self, id: MemberId, signal: Arc<dyn Signal>) {
+        match &mut self.state().queue {
+            Queue::Runs { reader, .. } => *reader = Some(Reader { id, signal, is_idle: false }),
+            Queue::Entries(entries) => entries.join(id, signal),
+        }
+    }
+
+    /// A member takes no more events.
+    pub(super) fn close(&self, id: MemberId) {
+        match &mut self.state().queue {
+            Queue::Runs { reader, .. } => *reader = None,
+            Queue::Entries(entries) => entries.close(id),
+        }
+    }
+
+    /// A member is gone.
+    pub(super) fn leave(&self, id: MemberId) -> Consequences {
+        let mut state = self.state();
+        let given_up = match &mut state.queue {
+            Queue::Runs { reader, .. } => {
+                *reader = None;
+                Vec::new()
+            }
+            Queue::Entries(entries) => entries.leave(id),
+        };
+        self.after(state, given_up)
+    }
+
+    /// Whether this member takes its events.
+    pub(super) fn is_member(&self, id: MemberId) -> bool {
+        match &self.state().queue {
+            Queue::Runs { reader, .. } => reader.as_ref().is_some_and(|reader| reader.id == id),
+            Queue::Entries(entries) => entries.is_member(id),
+        }
+    }
+
+    /// The next events for a member. An empty parcel: there are none, and the member gets a signal when there are.
+    pub(super) fn take(&self, id: MemberId, budget: Budget, now: Instant) -> (Parcel, Consequences) {
+        let mut state = self.state();
+        let parcel = match &mut state.queue {
+            Queue::Runs { runs, reader } => {
+                let parcel = runs.take(budget);
+                if let Some(reader) = reader.as_mut().filter(|reader| reader.id == id) {
+                    reader.is_idle = runs.is_empty();
+                }
+                parcel
+            }
+            Queue::Entries(entries) => entries.take(id, budget, now),
+        };
+        self.counts.delivered(&parcel);
+        (parcel, self.after(state, Vec::new()))
+    }
+
+    /// A member answers for a delivery. `false`: there never was such a one.
+    pub(super) fn answer(
+        &self,
+        id: MemberId,
+        number: u64,
+        answer: Answer,
+        now: Instant,
+    ) -> (bool, Consequences) {
+        let mut state = self.state();
+        let Queue::Entries(entries) = &mut state.queue else { return (false, Consequences::default()) };
+        let settled = match answer {
+            Answer::Handled => entries.handled(id, number),
+            Answer::Failed(failure) => entries.failed(id, number, failure, now),
+            Answer::InProgress => entries.in_progress(id, number, now),
+        };
+        self.counts.settled(&settled);
+        let (is_known, given_up) = match settled {
+            Settled::Unknown => (false, Vec::new()),
+            Settled::GivenUp(given_up) => (true, vec![*given_up]),
+            Settled::Done(_) | Settled::Again => (true, Vec::new()),
+        };
+        (is_known, self.after(state, given_up))
+    }
+
+    /// Notes that the timekeeper is to look at it. `false`: it will do so early enough already.
+    pub(super) fn wants_to_be_woken(&self, at: Instant) -> bool {
+        let mut state = self.state();
+        let is_earlier = state.scheduled.is_none_or(|scheduled| at < scheduled);
+        if is_earlier {
+            state.scheduled = Some(at);
+        }
+        is_earlier
+    }
+
+    /// Since when nobody takes its events. `None`: somebody does.
+    pub(super) fn unused_since(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        let has_members = match &state.queue {
+            Queue::Runs { reader, .. } => reader.is_some(),
+            Queue::Entries(entries) => entries.has_members(),
+        };
+        match has_members {
+            true => state.unused = None,
+            false => drop(state.unused.get_or_insert(now)),
+        }
+        state.unused
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&self, now: Instant) -> Consequences {
+        let mut state = self.state();
+        state.scheduled = None;
+        let due = match &mut state.queue {
+            Queue::Runs { .. } => Due::default(),
+            Queue::Entries(entries) => entries.on_time(now),
+        };
+        self.counts.overdue(due.overdue);
+        self.after(state, due.given_up)
+    }
+
+    /// Events that wait, and events that members are at.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let mut state = self.state();
+        let queued = state.load().events;
+        match &state.queue {
+            Queue::Runs { .. } => (queued, 0),
+            Queue::Entries(entries) => (queued, entries.in_flight()),
+        }
+    }
+
+    /// Wakes those who wait for room, if there is some.
+    fn after(&self, mut state: MutexGuard<'_, State>, given_up: Vec<GivenUp>) -> Consequences {
+        let blocked = match state.blocked.is_empty() || state.room() == 0 {
+            true => Vec::new(),
+            false => std::mem::take(&mut state.blocked),
+        };
+        let due = match &state.queue {
+            Queue::Runs { .. } => None,
+            Queue::Entries(entries) => entries.next_due(),
+        };
+        drop(state);
+        blocked.into_iter().for_each(Waker::wake);
+        self.counts.given_up(given_up.len());
+        Consequences { given_up, due }
+    }
+}
+
+fn hash_of_key(event: EventRef<'_>) -> Option<u64> {
+    event.partition_key().map(|key| stable_hash(key.as_bytes()))
+}
+
+fn wake(reader: &mut Option<Reader>) {
+    if let Some(reader) = reader
+        && std::mem::take(&mut reader.is_idle)
+    {
+        reader.signal.ready();
+    }
+}
+
+impl State {
+    fn load(&mut self) -> &mut Load {
+        match &mut self.queue {
+            Queue::Runs { runs, .. } => &mut runs.load,
+            Queue::Entries(entries) => &mut entries.load,
+        }
+    }
+
+    fn room(&self) -> usize {
+        match &self.queue {
+            Queue::Runs { runs, .. } => runs.load.room(runs.bounds),
+            Queue::Entries(entries) => entries.room(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Events through the real daemon: from programs that use the SDK, and from grpcurl.
+
+use plugmesh_sdk::events::{Ack, Event, EventError, Events, Mode, Overflow, Subscription};
+use plugmesh_tests::Daemon;
+use tonic::Code;
+
+const BUS: &str = "plugmesh.event.v1.EventBusService";
+
+fn to(pattern: &str) -> Subscription {
+    Subscription { patterns: vec![pattern.to_owned()], ..Subscription::default() }
+}
+
+fn reliable(pattern: &str, group: &str) -> Subscription {
+    let members = Some(plugmesh::event::v1::subscription::Members::Group(group.to_owned()));
+    Subscription { members, mode: Mode::AtLeastOnce as i32, ..to(pattern) }
+}
+
+fn event(topic: &str, id: &str) -> Event {
+    Event::builder(topic, "/test").id(id).text("hello").build().unwrap()
+}
+
+async fn connect(daemon: &Daemon) -> Events {
+    Events::connect(daemon.channel(), "a test").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_events_arrive_in_order() {
+    const COUNT: u32 = 100_000;
+    let daemon = Daemon::builder().start().await;
+    let (publisher, other) = (connect(&daemon).await, connect(&daemon).await);
+    let mut subscriber = other.subscribe(to("count.*")).await.unwrap();
+    let publishing = tokio::spawn(async move {
+        for number in 0..COUNT {
+            publisher.publish(event("count.up", &number.to_string())).await.unwrap();
+        }
+        publisher.flush().await.unwrap();
+    });
+    for number in 0..COUNT {
+        let delivered = subscriber.next().await.unwrap();
+        assert_eq!((delivered.event.id(), delivered.dropped), (number.to_string().as_str(), 0));
+    }
+    publishing.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_handled_comes_again_and_ends_in_the_dead_letters() {
+    let daemon = Daemon::builder().start().await;
+    let (publisher, worker) = (connect(&daemon).await, connect(&daemon).await);
+    let mut work = worker.subscribe(reliable("order.placed", "billing")).await.unwrap();
+    let handled = tokio::spawn({
+        let publisher = publisher.clone();
+        async move { publisher.publish_acknowledged(event("order.placed", "1"), Ack::Handled).await }
+    });
+    let first = work.next().await.unwrap();
+    work.failed(first.number, "no connection", Some(std::time::Duration::from_millis(1)));
+    let second = work.next().await.unwrap();
+    assert_eq!((second.event.id(), second.attempt), ("1", 2));
+    work.handled([second.number]);
+    assert_eq!(handled.await.unwrap().unwrap().given_up, Vec::<String>::new());
+
+    let given_up = tokio::spawn({
+        let publisher = publisher.clone();
+        async move { publisher.publish_acknowledged(event("order.placed", "2"), Ack::Handled).await }
+    });
+    let number = work.next().await.unwrap().number;
+    work.rejected(number, "no such customer");
+    assert_eq!(given_up.await.unwrap().unwrap().given_up, ["billing"]);
+    let letters = daemon.grpcurl(&["-d", "{}", &format!("{BUS}/ListDeadLetters")]).await.json();
+    assert_eq!(letters["letters"][0]["event"]["id"], "2");
+    assert_eq!(letters["letters"][0]["reason"], "no such customer");
+    let redrive = r#"{"subscription": "billing"}"#;
+    let redriven = daemon.grpcurl(&["-d", redrive, &format!("{BUS}/RedriveDeadLetters")]).await.json();
+    assert_eq!(redriven["count"], "1");
+    assert_eq!(work.next().await.unwrap().event.id(), "2");
+}
+
+#[tokio::test]
+async fn a_refused_event_says_why_and_a_host_that_goes_ends_the_stream() {
+    let daemon = Daemon::builder().start().await;
+    let events = connect(&daemon).await;
+    let large = Event::builder("a", "/test").data(vec![0; 2 << 20]).build().unwrap();
+    match events.publish_acknowledged(large, Ack::Accepted).await.unwrap_err() {
+        EventError::Refused(status) => {
+            assert_eq!(status.code(), Code::InvalidArgument);
+            assert!(status.message().contains("events.max_event_size"), "{}", status.message());
+        }
+        other => panic!("{other}"),
+    }
+    let bad = events.subscribe(to("a..b")).await.unwrap_err();
+    assert!(bad.to_string().contains("empty token"), "{bad}");
+    let dropping = Subscription { overflow: Overflow::DropOldest as i32, ..to("a") };
+    let mut subscriber = events.subscribe(dropping).await.unwrap();
+    let stopping = tokio::spawn(daemon.stop());
+    let ended = subscriber.next().await.unwrap_err();
+    assert!(matches!(&ended, EventError::Ended(status) if status.code() == Code::Unavailable), "{ended:?}");
+    stopping.await.unwrap().ok();
+}
