@@ -47,8 +47,9 @@ pub use context::{Context, Platform};
 pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
 pub use host::{
-    AdminConfig, Config, GatewayConfig, GatewayLimits, LogConfig, LogFormat, Origin, OtlpConfig, PluginEntry,
-    PluginsConfig, ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TracesConfig,
+    AdminConfig, Config, EventsConfig, Fsync, GatewayConfig, GatewayLimits, JournalConfig, LogConfig,
+    LogFormat, Origin, OtlpConfig, PluginEntry, PluginsConfig, RedeliveryConfig, ServerTls, TcpConfig,
+    TcpSecurity, TelemetryConfig, TopicConfig, TracesConfig,
 };
 pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::config::{Config, ConfigError, assemble, search};
 use crate::event::Events;
+pub use crate::event::OpenJournalError;
 use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
@@ -167,6 +168,7 @@ impl Host {
         } else {
             self.control.run(async move { mesh.stop(grace).await }).await;
         }
+        self.events.close().await;
         if let Some(push) = self.push.take() {
             push.finish().await;
         }

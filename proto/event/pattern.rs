@@ -93,6 +93,19 @@ impl Pattern {
         }
         others.next().is_none()
     }
+
+    /// Whether some topic is one of both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut mine, mut theirs) = (self.tokens(), other.tokens());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (None, None) | (Some(Token::Rest), Some(_)) | (Some(_), Some(Token::Rest)) => return true,
+                (None, Some(_)) | (Some(_), None) => return false,
+                (Some(Token::Literal(mine)), Some(Token::Literal(theirs))) if mine != theirs => return false,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl<'a> Token<'a> {

@@ -116,3 +116,49 @@ pub const MIN_STARTS: u32 = 16;
 
 /// What `max_concurrent_starts` may be.
 pub const STARTS: RangeInclusive<u32> = 1..=1024;
+
+/// Largest event: what most brokers take.
+pub const EVENT_SIZE: ByteSize = ByteSize::mib(1);
+
+/// What it may be set to: a frame has four of the largest at most, and a journal's row has one.
+pub const EVENT_SIZES: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(4);
+
+/// Events that may wait for a subscription: some milliseconds of a fast publisher, and nothing to be afraid of in memory.
+pub const QUEUE: u32 = 1024;
+
+/// What [`QUEUE`] may be.
+pub const QUEUES: RangeInclusive<u32> = 1..=1 << 20;
+
+/// Bytes of events that a subscription holds, which bounds a queue of large ones.
+pub const QUEUE_BYTES: ByteSize = ByteSize::mib(64);
+
+/// What [`QUEUE_BYTES`] may be: with room for the largest event.
+pub const QUEUE_SIZES: RangeInclusive<ByteSize> = ByteSize::mib(4)..=ByteSize::mib(4096);
+
+/// How long a handler may be at an event: what JetStream and NATS clients have.
+pub const ACK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Deliveries after which an event is given up: the default of Kafka's share groups.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// The pause before the second delivery.
+pub const REDELIVERY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest pause between deliveries: what is down for longer is looked at by people.
+pub const MAX_REDELIVERY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Most bytes of a journal's file.
+pub const JOURNAL_SIZE: ByteSize = ByteSize::mib(1024);
+
+/// What it may be, and what one of its topics may keep.
+pub const JOURNAL_SIZES: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::bytes(1 << 44);
+
+/// How long events may be kept: a minute to ten years.
+pub const RETENTION_AGES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(3660 * 24 * 60 * 60);
+
+/// Dead letters of a journal: each is something that a person should look at.
+pub const DEAD_LETTERS: u32 = 100_000;
+
+/// Bytes of dead letters of a journal.
+pub const DEAD_LETTER_BYTES: ByteSize = ByteSize::mib(256);

@@ -1,5 +1,6 @@
 //! `plugmesh.yaml`: what one host runs, and where it listens.
 
+mod events;
 mod gateway;
 mod plugins;
 mod telemetry;
@@ -18,6 +19,7 @@ use super::size::ByteSize;
 use super::yaml::Node;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
+pub use events::{EventsConfig, Fsync, JournalConfig, RedeliveryConfig, TopicConfig};
 pub use gateway::{GatewayConfig, GatewayLimits, ServerTls, TcpConfig, TcpSecurity};
 pub use plugins::{Origin, PluginEntry, PluginsConfig};
 pub use telemetry::{OtlpConfig, TelemetryConfig, TracesConfig};
@@ -49,6 +51,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What it tells of itself, and to whom.
     pub telemetry: TelemetryConfig,
+    /// How events are carried.
+    pub events: EventsConfig,
     /// What it runs.
     pub plugins: PluginsConfig,
 }
@@ -103,6 +107,7 @@ impl Default for Config {
             trust_domain: TrustDomain::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
+            events: EventsConfig::default(),
             plugins: PluginsConfig::default(),
         }
     }
@@ -142,6 +147,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
     let trust_domain = section.optional(d, "trust_domain", parsed);
     let log = section.optional(d, "log", log);
     let telemetry = section.optional(d, "telemetry", telemetry::telemetry);
+    let events = section.optional(d, "events", events::events);
     let plugins = section.optional(d, "plugins", plugins::plugins);
     section.finish(d);
     Some(Config {
@@ -157,6 +163,7 @@ pub(super) fn config(d: &mut Decoder<'_>, node: &Node, file: &Path) -> Option<Co
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         log: log.unwrap_or_default(),
         telemetry: telemetry.unwrap_or_default(),
+        events: events.unwrap_or_default(),
         plugins: plugins.unwrap_or_default(),
     })
 }

@@ -20,6 +20,8 @@ pub(super) enum Overflow {
     DropOldest,
     /// A new event is dropped.
     DropNewest,
+    /// Events wait in the journal.
+    Spill,
 }
 
 impl Overflow {
@@ -29,6 +31,7 @@ impl Overflow {
             Self::Block => v1::Overflow::Block,
             Self::DropOldest => v1::Overflow::DropOldest,
             Self::DropNewest => v1::Overflow::DropNewest,
+            Self::Spill => v1::Overflow::Spill,
         }
     }
 }
@@ -51,6 +54,11 @@ impl Load {
             true => bounds.events.saturating_sub(self.events + self.promised_events),
             false => 0,
         }
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn empty(&mut self) {
+        (self.events, self.bytes) = (0, 0);
     }
 
     /// Promises room to a publisher.

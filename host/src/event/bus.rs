@@ -1,21 +1,30 @@
 //! The bus: who subscribed to what, and what becomes of events that nobody could handle.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::dead_letters::{DeadLetter, DeadLetters};
+use tonic::Code;
+
+use super::NO_JOURNAL;
+use super::dead_letters::DeadLetters;
+use super::durable::Durable;
 use super::entries::{MemberId, Signal};
+use super::journal::{Change, DeadLetter, JournalError};
 use super::outbox::{End, Outbox};
-use super::subscription::{Consequences, Identity, Mode, Spec, Subscription};
+use super::progress::Progress;
+use super::recorder::refusal;
+use super::subscription::{Consequences, Identity, Mode, Spec, Standing, Subscription};
 use super::timekeeper::Timekeeper;
 use super::topics::Topics;
 
 /// How long a group whose events come back until they are acknowledged is kept when its last member has gone: a member that is
 /// restarted or reconnects finds everything as it was.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// Durable names that a host keeps: each costs a few kilobytes, and a place in the journal.
+const MAX_DURABLE_NAMES: usize = 10_000;
 
 /// What participants may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +63,7 @@ pub(super) struct BusCounts {
     pub(super) published: AtomicU64,
     pub(super) published_bytes: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) duplicates: AtomicU64,
     /// Milliseconds since 1970 when the last event was published; 0: never.
     pub(super) last: AtomicU64,
 }
@@ -65,7 +75,10 @@ pub(super) struct Bus {
     pub(super) topics: Topics<Subscription>,
     pub(super) counts: BusCounts,
     pub(super) dead_letters: DeadLetters,
+    durable: Option<Arc<Durable>>,
     groups: Mutex<HashMap<Identity, Arc<Subscription>>>,
+    /// Durable names of which only is known how far they had come.
+    parked: Mutex<HashMap<String, Progress>>,
     timekeeper: Timekeeper,
     ids: AtomicU64,
     participants: Mutex<Participants>,
@@ -81,17 +94,24 @@ struct Participants {
 
 impl Bus {
     /// A bus without anybody. `first_id` is what its numbers begin with: above all of earlier runs.
-    pub(super) fn new(limits: Limits, first_id: u64) -> Arc<Self> {
+    pub(super) fn new(limits: Limits, first_id: u64, durable: Option<Arc<Durable>>) -> Arc<Self> {
         Arc::new(Self {
             limits,
             topics: Topics::default(),
             counts: BusCounts::default(),
-            dead_letters: DeadLetters::default(),
+            dead_letters: DeadLetters::new(durable.as_ref().map(|durable| durable.journal.clone())),
+            durable,
             groups: Mutex::default(),
+            parked: Mutex::default(),
             timekeeper: Timekeeper::default(),
             ids: AtomicU64::new(first_id),
             participants: Mutex::default(),
         })
+    }
+
+    /// Its durable side, if it has a journal.
+    pub(super) fn durable(&self) -> Option<&Arc<Durable>> {
+        self.durable.as_ref()
     }
 
     /// Does what is due until it is dropped.
@@ -135,34 +155,133 @@ impl Bus {
     }
 
     /// Adds a member to a subscription, which is made unless its group is there. Every event that is published after this returns is
-    /// for it as well.
+    /// for it as well; one that gets its events from the journal begins when its [`Standing`] says so.
+    ///
+    /// # Errors
+    /// Its durable name is in use for something else, or there are too many.
     pub(super) fn subscribe(
         &self,
         spec: Spec,
         who: &str,
         id: MemberId,
         signal: Arc<dyn Signal>,
-    ) -> Arc<Subscription> {
+    ) -> Result<Arc<Subscription>, (Code, String)> {
+        let name = spec.group_name(who);
         let Some(identity) = spec.identity() else {
-            let subscription = Subscription::new(who.into(), spec);
+            let subscription = Subscription::new(name.into(), spec);
             subscription.join(id, signal);
             self.topics.insert(&subscription.spec.patterns, &subscription);
-            return subscription;
+            self.prepare(&subscription);
+            return Ok(subscription);
         };
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        match groups.entry(identity) {
-            Entry::Occupied(group) => {
-                group.get().join(id, signal);
-                group.get().clone()
+        let mut progress = None;
+        if let Some(group) = groups.get(&identity) {
+            let is_refused = matches!(group.standing(), Standing::Refused(..));
+            if !is_refused && group.spec.wants_the_same(&spec) {
+                group.join(id, signal);
+                self.prepare(group);
+                return Ok(group.clone());
             }
-            Entry::Vacant(vacant) => {
-                let subscription = Subscription::new(spec.group_name(who).into(), spec);
-                subscription.join(id, signal);
-                vacant.insert(subscription.clone());
-                self.topics.insert(&subscription.spec.patterns, &subscription);
-                subscription
+            if !is_refused && group.has_members() {
+                let message = format!("the durable name {name} is in use with other topics or filters");
+                return Err((Code::FailedPrecondition, message));
+            }
+            // Nobody is there: it goes on from where it was, with what is wanted now.
+            progress = group.cursor().map(|(floor, state)| Progress::restore(floor, &state).0);
+            self.topics.remove(&group.spec.patterns, group);
+            group.refuse(Code::Aborted, "another subscription has taken its place".to_owned());
+        } else if spec.durable_name().is_some() {
+            let names = groups.keys().filter(|identity| matches!(identity, Identity::Durable(_))).count();
+            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            progress = parked.remove(&name);
+            if progress.is_none() && names + parked.len() >= MAX_DURABLE_NAMES {
+                let message =
+                    format!("there are {MAX_DURABLE_NAMES} durable names; delete those that nobody needs");
+                return Err((Code::ResourceExhausted, message));
             }
         }
+        let subscription = match progress {
+            Some(progress) => Subscription::with_progress(name.into(), spec, Some(progress)),
+            None => Subscription::new(name.into(), spec),
+        };
+        subscription.join(id, signal);
+        groups.insert(identity, subscription.clone());
+        self.topics.insert(&subscription.spec.patterns, &subscription);
+        self.prepare(&subscription);
+        Ok(subscription)
+    }
+
+    /// Adds a durable subscription that goes on where it was before this host started.
+    pub(super) fn restore(&self, spec: Spec, progress: Progress) {
+        let Some(identity) = spec.identity() else { return };
+        let subscription = Subscription::with_progress(spec.group_name("").into(), spec, Some(progress));
+        self.topics.insert(&subscription.spec.patterns, &subscription);
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(identity, subscription);
+    }
+
+    /// Remembers how far a durable name had come that cannot be a subscription as it was.
+    pub(super) fn park(&self, name: String, progress: Progress) {
+        tracing::warn!(
+            name,
+            "the topics of a durable name are not those that the journal keeps now: it waits for a subscriber"
+        );
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).insert(name, progress);
+    }
+
+    /// Has the journal looked at for a subscription that needs it.
+    fn prepare(&self, subscription: &Arc<Subscription>) {
+        if let Some(durable) = &self.durable
+            && subscription.wanted().is_some()
+        {
+            durable.hungry.add(subscription);
+        }
+    }
+
+    /// Ends a subscription that cannot be.
+    pub(super) fn refuse(&self, subscription: &Arc<Subscription>, code: Code, message: String) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        subscription.refuse(code, message);
+        self.remove(&mut groups, subscription);
+    }
+
+    /// Deletes a durable name, and with it what is known of how far it has come.
+    ///
+    /// # Errors
+    /// There is none, somebody uses it, or the journal cannot be written.
+    pub(super) async fn delete(&self, name: &str) -> Result<(), (Code, String)> {
+        let durable =
+            self.durable.as_ref().ok_or_else(|| (Code::FailedPrecondition, NO_JOURNAL.to_owned()))?;
+        let identity = Identity::Durable(name.to_owned());
+        {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_parked =
+                || self.parked.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_some();
+            match groups.get(&identity).cloned() {
+                Some(subscription) if subscription.has_members() => {
+                    let message = format!("the durable name {name:?} is in use; end its subscribers first");
+                    return Err((Code::FailedPrecondition, message));
+                }
+                Some(subscription) => {
+                    subscription.refuse(Code::NotFound, "its durable name was deleted".to_owned());
+                    self.remove(&mut groups, &subscription);
+                }
+                None if is_parked() => {}
+                None => return Err((Code::NotFound, format!("there is no durable name {name:?}"))),
+            }
+        }
+        let removed = durable.journal.commit(vec![Change::RemoveCursor(name.to_owned())]).await;
+        removed.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Takes a subscription out of the topics and groups.
+    fn remove(&self, groups: &mut HashMap<Identity, Arc<Subscription>>, subscription: &Arc<Subscription>) {
+        if let Some(identity) = subscription.spec.identity()
+            && groups.get(&identity).is_some_and(|group| Arc::ptr_eq(group, subscription))
+        {
+            groups.remove(&identity);
+        }
+        self.topics.remove(&subscription.spec.patterns, subscription);
     }
 
     /// A member takes no more events, but may answer for those that it has.
@@ -180,12 +299,30 @@ impl Bus {
 
     /// Sees to what a subscription left to be done.
     pub(super) fn after(&self, subscription: &Arc<Subscription>, consequences: Consequences) {
-        for given_up in consequences.given_up {
-            self.dead_letters.add(&subscription.name, given_up);
+        if consequences.is_unsaved {
+            if self.dead_letters.are_in_memory() {
+                let (letters, done) = subscription.take_letters();
+                self.dead_letters.keep_in_memory(letters, &done);
+            } else if let Some(durable) = &self.durable {
+                durable.unsaved.add(subscription);
+            }
+        }
+        if let Some(durable) = &self.durable
+            && consequences.is_hungry
+        {
+            durable.hungry.add(subscription);
         }
         if let Some(due) = consequences.due {
             self.timekeeper.schedule(due, subscription);
         }
+    }
+
+    /// Counts events that were published.
+    pub(super) fn count_published(&self, events: usize, bytes: usize) {
+        self.counts.published.fetch_add(events as u64, Ordering::Relaxed);
+        self.counts.published_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.counts.last.store(now.as_millis() as u64, Ordering::Relaxed);
     }
 
     fn on_time(&self, subscription: &Arc<Subscription>) {
@@ -206,32 +343,56 @@ impl Bus {
             }
             Some(_) => {}
         }
-        if let Some(identity) = subscription.spec.identity() {
-            groups.remove(&identity);
+        if subscription.spec.durable_name().is_none() {
+            self.remove(&mut groups, subscription);
+        } else if !subscription.park() {
+            // Somebody who takes no more events is still at some.
+            self.timekeeper.schedule(now() + LINGER, subscription);
         }
-        drop(groups);
-        self.topics.remove(&subscription.spec.patterns, subscription);
     }
 
-    /// Delivers events once more to those who gave them up. Gives how many, and why others could not be.
-    pub(super) fn redrive(&self, letters: Vec<DeadLetter>) -> (usize, Vec<String>) {
-        let subscriptions = self.subscriptions();
-        let (mut count, mut problems, mut back) = (0, Vec::new(), Vec::new());
-        for letter in letters {
-            match subscriptions.iter().find(|subscription| subscription.name == letter.subscription) {
-                Some(subscription) if subscription.push_again(&letter.event) => count += 1,
-                Some(subscription) => {
-                    problems.push(format!("{}: the subscription {} is full", letter.id, subscription.name));
-                    back.push(letter);
-                }
-                None => {
-                    problems.push(format!("{}: there is no subscription {}", letter.id, letter.subscription));
-                    back.push(letter);
-                }
-            }
+    /// Delivers dead letters once more to those who gave them up: those with these ids, or all if none is named, of a subscription or of
+    /// all. Gives how many, and why others could not be.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(super) async fn redrive(
+        &self,
+        subscription: Option<&str>,
+        ids: &[u64],
+    ) -> Result<(u64, Vec<String>), JournalError> {
+        let letters = self.dead_letters.list(subscription, 0, usize::MAX).await?;
+        let (mut count, mut problems) = (0, Vec::new());
+        for id in ids.iter().filter(|id| !letters.iter().any(|letter| letter.id == **id)) {
+            problems
+                .push(format!("{id}: there is no such dead letter, or it is with its subscription already"));
         }
-        self.dead_letters.put_back(back);
-        (count, problems)
+        let subscriptions = self.subscriptions();
+        for DeadLetter { id, letter, is_sound } in letters {
+            if !ids.is_empty() && !ids.contains(&id) {
+                continue;
+            }
+            let name = &letter.subscription;
+            // A durable name and a group may be the same word; the first is the one that is kept.
+            let named = subscriptions.iter().filter(|subscription| *subscription.name == **name);
+            let found = named.max_by_key(|subscription| subscription.spec.durable_name().is_some());
+            let problem = match (found, self.dead_letters.redrive(id)) {
+                _ if !is_sound => "it is damaged".to_owned(),
+                (None, _) => format!("there is no subscription {name}"),
+                (_, None) => format!("it is with {name} already"),
+                (Some(subscription), Some(redriven)) => {
+                    match subscription.push_letter(&letter.event, redriven) {
+                        true => {
+                            count += 1;
+                            continue;
+                        }
+                        false => format!("the subscription {name} is full"),
+                    }
+                }
+            };
+            problems.push(format!("{id}: {problem}"));
+        }
+        Ok((count, problems))
     }
 
     /// Every subscription, by name.

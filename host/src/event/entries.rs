@@ -20,7 +20,9 @@ use self::key::{Key, rendezvous};
 use self::member::{Deadline, Member};
 use self::settle::Delayed;
 use super::bounds::{Bounds, Load, Overflow};
+use super::dead_letters::Redriven;
 use super::parcel::{Budget, Parcel};
+use super::progress::{Progress, Verdict};
 use super::receipt::Receipt;
 use crate::resilience::backoff::Backoff;
 
@@ -51,8 +53,11 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// When it was delivered for the first time.
     pub(super) first_delivered: Option<Instant>,
+    /// Its place, if it is in the journal.
     pub(super) place: Option<u64>,
     receipt: Option<Receipt>,
+    /// The dead letter that it was.
+    pub(super) letter: Option<Redriven>,
 }
 
 /// A new event.
@@ -86,10 +91,19 @@ pub(super) struct Entries {
     arrivals: u64,
     in_flight: usize,
     gap: u64,
+    /// Of a subscription that gets its events from the journal.
+    pub(super) progress: Option<Progress>,
+    /// Dead letters that were handled after all.
+    pub(super) letters_handled: Vec<Redriven>,
 }
 
 impl Entries {
-    pub(super) fn new(bounds: Bounds, overflow: Overflow, redelivery: Option<Redelivery>) -> Self {
+    pub(super) fn new(
+        bounds: Bounds,
+        overflow: Overflow,
+        redelivery: Option<Redelivery>,
+        progress: Option<Progress>,
+    ) -> Self {
         Self {
             bounds,
             overflow,
@@ -104,6 +118,8 @@ impl Entries {
             arrivals: 0,
             in_flight: 0,
             gap: 0,
+            progress,
+            letters_handled: Vec::new(),
         }
     }
 
@@ -118,7 +134,18 @@ impl Entries {
     }
 
     /// Adds an event. Gives how many were dropped, it or others. A publisher that may block has asked for room before.
-    pub(super) fn push(&mut self, arrival: Arrival) -> usize {
+    pub(super) fn push(&mut self, mut arrival: Arrival) -> usize {
+        let has_room = self.room() > 0 || self.overflow == Overflow::Block && self.has_members();
+        if let (Some(progress), Some(place)) = (&mut self.progress, arrival.place) {
+            let verdict = progress.recorded(place, has_room);
+            if let Some(receipt) = arrival.receipt.take() {
+                progress.expect(place, receipt);
+            }
+            if let Verdict::Admit { attempts } = verdict {
+                self.enter(arrival, attempts, None);
+            }
+            return 0;
+        }
         let mut dropped = 0;
         if self.overflow != Overflow::Block && self.room() == 0 {
             if self.overflow == Overflow::DropNewest || !self.drop_oldest() {
@@ -128,14 +155,59 @@ impl Entries {
             self.gap += 1;
             dropped = 1;
         }
+        self.enter(arrival, 0, None);
+        dropped
+    }
+
+    /// Adds an event that was read from the journal, unless it is known.
+    pub(super) fn push_read(&mut self, arrival: Arrival) {
+        if let (Some(progress), Some(place)) = (&mut self.progress, arrival.place)
+            && let Verdict::Admit { attempts } = progress.read(place)
+        {
+            self.enter(arrival, attempts, None);
+        }
+    }
+
+    /// Adds an event that was a dead letter.
+    pub(super) fn push_letter(&mut self, arrival: Arrival, letter: Redriven) {
+        self.enter(arrival, 0, Some(letter));
+    }
+
+    fn enter(&mut self, arrival: Arrival, attempts: u32, letter: Option<Redriven>) {
         let Arrival { event, key, place, receipt } = arrival;
         self.arrivals += 1;
         self.load.events += 1;
         self.load.bytes += event.len();
-        let entry =
-            Entry { arrival: self.arrivals, event, key, attempts: 0, first_delivered: None, place, receipt };
-        self.admit(entry);
-        dropped
+        let arrival = self.arrivals;
+        self.admit(Entry { arrival, event, key, attempts, first_delivered: None, place, receipt, letter });
+    }
+
+    /// So many events are gone that were wanted.
+    pub(super) fn miss(&mut self, events: u64) {
+        self.gap += events;
+    }
+
+    /// Nobody is there any more: what waits is read from the journal again when somebody comes. `false`: not
+    /// while members are at events.
+    pub(super) fn park(&mut self) -> bool {
+        let Some(progress) = self.progress.as_mut().filter(|_| self.in_flight == 0) else { return false };
+        progress.park();
+        self.load.empty();
+        self.shared.clear();
+        self.keys.clear();
+        self.delayed.clear();
+        self.deadlines.clear();
+        true
+    }
+
+    /// Tells all members that are idle to look again.
+    pub(super) fn wake_all(&mut self) {
+        self.idle.clear();
+        for member in self.members.values_mut().filter(|member| member.is_open) {
+            if std::mem::take(&mut member.is_idle) {
+                member.signal.ready();
+            }
+        }
     }
 
     /// Puts an event behind those of its key, if there are any, and where members look otherwise.
@@ -230,7 +302,7 @@ impl Entries {
     }
 
     /// Notes that a member has nothing to do.
-    fn rest(&mut self, id: MemberId) {
+    pub(super) fn rest(&mut self, id: MemberId) {
         if let Some(member) = self.members.get_mut(&id)
             && !std::mem::replace(&mut member.is_idle, true)
         {
@@ -244,9 +316,7 @@ impl Entries {
         self.load.events -= 1;
         let (Some(redelivery), Some(member)) = (&self.redelivery, self.members.get_mut(&id)) else {
             self.load.bytes -= entry.event.len();
-            if let Some(receipt) = entry.receipt {
-                receipt.handled();
-            }
+            self.is_done(entry, true);
             return;
         };
         entry.first_delivered.get_or_insert(now);
@@ -254,6 +324,17 @@ impl Entries {
         let number = member.window.push(entry, at);
         self.deadlines.push_back(Deadline { at, member: id, number });
         self.in_flight += 1;
+    }
+
+    /// An event is handled, or given up. Its receipt is for those who are told by it.
+    fn is_done(&mut self, entry: Entry, is_handled: bool) {
+        if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
+            progress.done(place, is_handled);
+        }
+        if is_handled {
+            entry.receipt.into_iter().for_each(Receipt::handled);
+            self.letters_handled.extend(entry.letter);
+        }
     }
 
     /// When something is due next, if nothing happens before.

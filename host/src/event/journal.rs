@@ -4,7 +4,7 @@
 //! were published together lie in one row. Events have a *place*, which rises by one from event to event over the whole journal, and belong to
 //! a *stream*, which says how long they are kept.
 //!
-//! - [`run`]: events side by side. [`options`]: streams and limits. [`error`]: what can go wrong.
+//! - [`options`]: streams and limits. [`error`]: what can go wrong.
 //! - [`clock`]: times that never go back. [`row`]: what is stored of a run, with its checksum.
 //! - [`store`]: the database. [`writer`]: its thread. [`command`]: what that is asked to do.
 
@@ -15,15 +15,17 @@ mod options;
 #[cfg(test)]
 mod os;
 mod row;
-mod run;
 mod store;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -32,13 +34,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use self::command::{Appended, Change, Committed};
 use self::command::{Command, Write};
-pub(crate) use self::error::{JournalError, OpenError};
+pub(crate) use self::error::JournalError;
+pub use self::error::OpenError;
 pub(crate) use self::options::{Fsync, JournalOptions, StreamConfig};
 pub(crate) use self::row::Damaged;
-pub(crate) use self::run::{InvalidRun, Run, events};
 pub(crate) use self::store::{Cursor, DeadLetter, NewDeadLetter, Read, Salvage, Stored};
 use self::store::{Findings, Store, Wanted};
 use self::writer::{MAX_WAITING, Shared, Writer};
+use super::run::{Run, events};
 
 /// Bytes of one append, or of one list of changes: a few frames of events.
 pub(crate) const MAX_APPEND_BYTES: usize = 16 << 20;
@@ -76,6 +79,22 @@ pub(crate) struct Journal {
 /// A stream that is configured, for as long as its journal is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamId(usize);
+
+/// Events that are being recorded. Ready when they are as durable as their stream says; dropping it does not take them back.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    done: oneshot::Receiver<Result<Appended, JournalError>>,
+    path: Arc<Path>,
+}
+
+impl Future for Appending {
+    type Output = Result<Appended, JournalError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let closed = |path: &Arc<Path>| JournalError::Closed { path: path.clone() };
+        Pin::new(&mut self.done).poll(cx).map(|done| done.unwrap_or_else(|_| Err(closed(&self.path))))
+    }
+}
 
 /// What was found when a journal was opened.
 #[derive(Clone, Debug, Default)]
@@ -157,8 +176,17 @@ impl Journal {
     /// # Errors
     /// Nothing was recorded, except that [`JournalError::Failed`] cannot tell.
     pub(crate) async fn append(&self, stream: StreamId, run: Run) -> Result<Appended, JournalError> {
+        self.begin_append(stream, run).await?.await
+    }
+
+    /// As [`append`](Self::append), and returns as soon as it is the journal's turn: what is begun first has the lower places.
+    ///
+    /// # Errors
+    /// It is closed, or there are too many bytes.
+    pub(crate) async fn begin_append(&self, stream: StreamId, run: Run) -> Result<Appending, JournalError> {
         let bytes = run.bytes().len();
-        self.write(bytes, |answer| Write::Append { run: (stream, run), answer }).await
+        let done = self.begin_write(bytes, |answer| Write::Append { run: (stream, run), answer }).await?;
+        Ok(Appending { done, path: self.shared.path.clone() })
     }
 
     /// Records all of some runs, or nothing of them, whatever their streams. Their places follow each other.
@@ -301,6 +329,14 @@ impl Journal {
         bytes: usize,
         make: impl FnOnce(command::Answer<T>) -> Write,
     ) -> Result<T, JournalError> {
+        self.begin_write(bytes, make).await?.await.map_err(|_| self.closed())?
+    }
+
+    async fn begin_write<T>(
+        &self,
+        bytes: usize,
+        make: impl FnOnce(command::Answer<T>) -> Write,
+    ) -> Result<oneshot::Receiver<Result<T, JournalError>>, JournalError> {
         if bytes > MAX_APPEND_BYTES {
             return Err(JournalError::TooLarge { bytes, most: MAX_APPEND_BYTES });
         }
@@ -312,7 +348,7 @@ impl Journal {
         };
         let (answer, done) = oneshot::channel();
         self.send(Command::Write(make(answer), permit)).await?;
-        done.await.map_err(|_| self.closed())?
+        Ok(done)
     }
 
     async fn ask<T: Send + 'static>(

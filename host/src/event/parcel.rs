@@ -37,6 +37,7 @@ pub(super) struct Parcel {
     /// Number of the first.
     first: u64,
     attempts: Vec<Attempt>,
+    /// One for each event, if any is in the journal.
     places: Vec<u64>,
     /// Events that were dropped before the first.
     pub(super) gap: u64,
@@ -76,6 +77,16 @@ impl Parcel {
     /// Adds events that lie side by side.
     pub(super) fn push_run(&mut self, run: &Run) {
         self.content += run.content();
+        let before = self.count();
+        let after = before + run.count();
+        match run.first_place() {
+            Some(first) => {
+                self.places.resize(before, 0);
+                self.places.extend(first..first + run.count() as u64);
+            }
+            None if self.places.is_empty() => {}
+            None => self.places.resize(after, 0),
+        }
         self.events.push_run(run.bytes(), run.count());
     }
 
@@ -84,7 +95,14 @@ impl Parcel {
         if attempt > 1 {
             self.attempts.push(Attempt { index: self.count() as u32, number: attempt });
         }
-        self.places.extend(place);
+        match place {
+            Some(place) => {
+                self.places.resize(self.count(), 0);
+                self.places.push(place);
+            }
+            None if self.places.is_empty() => {}
+            None => self.places.push(0),
+        }
         self.content += event.len();
         self.events.push(event);
     }

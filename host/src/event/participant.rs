@@ -19,7 +19,7 @@ use super::entries::{Failure, MemberId};
 use super::outbox::{End, Next, Outbox, Ready};
 use super::parcel::Budget;
 use super::publish::Publisher;
-use super::subscription::{Answer, Defaults, Spec, Subscription};
+use super::subscription::{Answer, Defaults, Spec, Standing, Subscription};
 
 /// What a participant may do.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,8 @@ struct Attachment {
     /// It had its turn when nothing could be sent.
     waits_for_credit: bool,
     is_open: bool,
+    /// The participant knows that it is in force.
+    is_announced: bool,
 }
 
 impl Participant {
@@ -140,7 +142,7 @@ impl Participant {
         }
         let what =
             what.ok_or_else(|| invalid("`what` is missing: say the patterns of the topics".to_owned()))?;
-        let spec = Spec::read(&what, &self.defaults).map_err(|error| invalid(error.to_string()))?;
+        let spec = Spec::read(&what, &self.defaults).map_err(|error| (error.code(), error.to_string()))?;
         if let Some(allowed) = self.permissions.subscribe.as_deref()
             && let Some(pattern) =
                 spec.patterns.iter().find(|wanted| !allowed.iter().any(|one| one.covers(wanted)))
@@ -160,8 +162,7 @@ impl Participant {
             return Err((Code::ResourceExhausted, format!("a stream has at most {most} subscriptions")));
         }
         let signal = Arc::new(Ready { outbox: self.outbox.clone(), subscription: number });
-        let subscription = self.bus.subscribe(spec, &self.name, self.id, signal);
-        let wire = subscription.spec.to_wire();
+        let subscription = self.bus.subscribe(spec, &self.name, self.id, signal)?;
         let credit = credit.unwrap_or_default();
         let attachment = Attachment {
             subscription,
@@ -169,12 +170,30 @@ impl Participant {
             bytes: credit.bytes,
             waits_for_credit: false,
             is_open: true,
+            is_announced: false,
         };
-        attachments.insert(number, attachment);
+        let attachment = attachments.entry(number).insert_entry(attachment).into_mut();
+        self.announce(number, attachment);
         drop(attachments);
-        self.send(Frame::Subscribed(Subscribed { subscription: number, what: Some(wire) }));
         self.outbox.ready(number);
         Ok(())
+    }
+
+    /// Says that a subscription is in force, or that it cannot be.
+    fn announce(&self, number: u64, attachment: &mut Attachment) {
+        match attachment.subscription.standing() {
+            Standing::Preparing => {}
+            Standing::InForce => {
+                attachment.is_announced = true;
+                let what = Some(attachment.subscription.wire.clone());
+                self.send(Frame::Subscribed(Subscribed { subscription: number, what }));
+            }
+            Standing::Refused(code, message) => {
+                attachment.is_open = false;
+                let code = code as i32;
+                self.send(Frame::Unsubscribed(Unsubscribed { subscription: number, code, message }));
+            }
+        }
     }
 
     /// Ends one of its subscriptions.
@@ -267,6 +286,15 @@ impl Participant {
     fn deliver(&self, number: u64) -> Option<Bytes> {
         let mut attachments = self.attachments();
         let attachment = attachments.get_mut(&number).filter(|attachment| attachment.is_open)?;
+        if !attachment.is_announced {
+            self.announce(number, attachment);
+            if !attachment.is_announced {
+                return None;
+            }
+            // What was just sent comes first.
+            self.outbox.ready(number);
+            return None;
+        }
         if !attachment.has_credit() {
             attachment.waits_for_credit = true;
             return None;

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
 use plugmesh::event::Pattern;
 use plugmesh::event::frame::EventSpan;
-use plugmesh::event::v1::EventResult;
+use plugmesh::event::v1::{Ack, EventResult};
+use tokio_util::sync::PollSender;
 use tonic::Code;
 
+use super::NO_JOURNAL;
 use super::bounds::Promise;
 use super::bus::Bus;
 use super::entries::MemberId;
+use super::journal::StreamId;
 use super::matches::{MatchCache, Matches};
-use super::receipt::{Awaited, Receipt};
+use super::receipt::{Awaited, Completions, Receipt};
+use super::recorder::{Recording, UnderWay};
 use super::run::Run;
-use super::subscription::Subscription;
+use super::subscription::{Coming, Subscription};
 
 /// Somebody who publishes.
 #[derive(Debug)]
@@ -29,6 +32,11 @@ pub(super) struct Publisher {
     /// As a member of subscriptions, if it can be one.
     member: Option<MemberId>,
     matches: MatchCache,
+    /// To the recorder, if there is a journal.
+    recordings: Option<PollSender<Recording>>,
+    under_way: Arc<UnderWay>,
+    /// Where it learns what is done with.
+    pub(super) completions: Arc<Completions>,
 }
 
 /// Events on their way to the subscriptions.
@@ -40,9 +48,30 @@ pub(super) struct Publishing {
     /// The first that is not published.
     next: usize,
     /// Of those of which there is something to say.
-    pub(super) results: Vec<EventResult>,
-    /// For who wants to know when all are handled. [`Awaited::published`] is for whoever takes it.
+    results: Vec<EventResult>,
+    /// When its publisher is answered.
+    ack: Ack,
+    /// What the publisher waits for when all is published: that events are recorded, or handled.
+    awaited: Option<Arc<Awaited>>,
+    /// Number of the frame, for [`Completions`].
+    frame: u64,
+    waits_for: WaitsFor,
+}
+
+/// What keeps events from being published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitsFor {
+    Subscription,
+    Journal,
+}
+
+/// A frame of which all is published that will be.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// What the publisher waits for. `None`: nothing.
     pub(super) awaited: Option<Arc<Awaited>>,
+    /// Events of which there is something to say.
+    pub(super) results: Vec<EventResult>,
 }
 
 /// How far one step went.
@@ -55,23 +84,37 @@ enum Step {
 
 impl Publishing {
     /// All events of a message.
-    pub(super) fn new(message: Bytes, events: Vec<EventSpan>, awaits_handlers: bool) -> Self {
-        let awaited = awaits_handlers.then(Awaited::new);
-        Self { message, events, next: 0, results: Vec::new(), awaited }
+    pub(super) fn new(message: Bytes, events: Vec<EventSpan>, ack: Ack, frame: u64) -> Self {
+        let waits_for = WaitsFor::Subscription;
+        Self { message, events, next: 0, results: Vec::new(), ack, awaited: None, frame, waits_for }
     }
 
     /// Gives up what is not published yet: it took too long.
     pub(super) fn time_out(&mut self) {
-        let why = "a subscription that matches is full and its members take nothing; publish it again later";
-        self.refuse_rest(Code::ResourceExhausted, why);
-    }
-
-    /// Refuses what is not published yet.
-    pub(super) fn refuse_rest(&mut self, code: Code, why: &str) {
+        let why = match self.waits_for {
+            WaitsFor::Subscription => {
+                "a subscription that matches is full and its members take nothing; publish it again later"
+            }
+            WaitsFor::Journal => "the journal does not keep up; publish it again later",
+        };
         for index in self.next..self.events.len() {
-            self.refuse(index, code, why.to_owned());
+            self.refuse(index, Code::ResourceExhausted, why.to_owned());
         }
         self.next = self.events.len();
+    }
+
+    /// Number of the frame, for [`Completions`].
+    pub(super) fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// All is published that will be.
+    pub(super) fn done(self) -> Done {
+        Done { awaited: self.awaited, results: self.results }
+    }
+
+    fn awaited(&mut self, completions: &Arc<Completions>) -> &Arc<Awaited> {
+        self.awaited.get_or_insert_with(|| Awaited::new(completions, self.frame))
     }
 
     fn refuse(&mut self, index: usize, code: Code, message: String) {
@@ -86,6 +129,12 @@ impl Publishing {
     /// Bytes of all its events.
     pub(super) fn bytes(&self) -> u64 {
         self.events.iter().map(|event| event.content().len() as u64).sum()
+    }
+
+    /// What the events from one to another need.
+    fn wanted(&self, begin: usize, end: usize) -> Promise {
+        let bytes = self.events[begin..end].iter().map(|event| event.whole().len()).sum();
+        Promise { events: end - begin, bytes }
     }
 
     fn content(&self, index: usize) -> Option<Bytes> {
@@ -112,7 +161,16 @@ impl Publishing {
 
 impl Publisher {
     pub(super) fn new(bus: Arc<Bus>, allowed: Option<Arc<[Pattern]>>, member: Option<MemberId>) -> Self {
-        Self { bus, allowed, member, matches: MatchCache::default() }
+        let recordings = bus.durable().map(|durable| PollSender::new(durable.recordings.clone()));
+        Self {
+            bus,
+            allowed,
+            member,
+            matches: MatchCache::default(),
+            recordings,
+            under_way: Arc::default(),
+            completions: Arc::default(),
+        }
     }
 
     /// Publishes as much as there is room for. Ready when each event is published or refused; pending while a subscription that
@@ -138,18 +196,96 @@ impl Publisher {
                 return Step::Done(1);
             }
         };
-        if !matches.take_runs || publishing.awaited.is_some() {
+        if let Some(stream) = matches.stream {
+            return self.record(publishing, &matches, stream, cx);
+        }
+        if publishing.ack == Ack::Durable {
+            publishing.refuse(begin, Code::FailedPrecondition, self.not_durable());
+            return Step::Done(1);
+        }
+        // What it published before comes first, whatever its topic.
+        if self.under_way.poll_none(cx).is_pending() {
+            publishing.waits_for = WaitsFor::Journal;
+            return Step::Blocked;
+        }
+        if !matches.take_runs || publishing.ack == Ack::Handled {
             return self.publish_one(publishing, &matches, cx);
         }
-        let mut end = begin + 1;
+        let end = self.end_of_run(publishing, &matches);
+        self.publish_run(publishing, end, &matches, cx)
+    }
+
+    fn not_durable(&self) -> String {
+        let why = match self.recordings {
+            Some(_) => "the journal does not keep this topic: it is within none of `events.journal.topics`",
+            None => NO_JOURNAL,
+        };
+        why.to_owned()
+    }
+
+    /// Where the events end that lie beside the next one and go the same way.
+    fn end_of_run(&mut self, publishing: &Publishing, matches: &Arc<Matches>) -> usize {
+        let mut end = publishing.next + 1;
         while let (Some(before), Some(event)) = (publishing.events.get(end - 1), publishing.events.get(end)) {
             let is_beside = before.whole().end == event.whole().start;
-            if !is_beside || !self.look_at(publishing, end).is_ok_and(|other| Arc::ptr_eq(&other, &matches)) {
+            if !is_beside || !self.look_at(publishing, end).is_ok_and(|other| Arc::ptr_eq(&other, matches)) {
                 break;
             }
             end += 1;
         }
-        self.publish_run(publishing, end, &matches, cx)
+        end
+    }
+
+    /// Has events recorded, and then given to whoever wants them.
+    fn record(
+        &mut self,
+        publishing: &mut Publishing,
+        matches: &Arc<Matches>,
+        stream: StreamId,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let begin = publishing.next;
+        let blocking: Vec<_> = matches.subscriptions.iter().filter(|one| one.blocks()).collect();
+        // How much room is needed is known beforehand if all those who block want all of them.
+        let end = match blocking.iter().all(|subscription| subscription.spec.filters.is_empty()) {
+            true => self.end_of_run(publishing, matches),
+            false => begin + 1,
+        };
+        let wanted = publishing.wanted(begin, end);
+        let promise = match self.promise(&blocking, wanted, cx) {
+            Ok(promise) => promise,
+            Err(full) => return self.blocked(publishing, end - begin, full),
+        };
+        let run = publishing.run(begin, begin + promise.events);
+        let (Some(recordings), Some(run)) = (&mut self.recordings, run) else { return Step::Done(1) };
+        match recordings.poll_reserve(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending => {
+                blocking.iter().for_each(|subscription| subscription.settle(promise));
+                publishing.waits_for = WaitsFor::Journal;
+                return Step::Blocked;
+            }
+            Poll::Ready(Err(_)) => {
+                blocking.iter().for_each(|subscription| subscription.settle(promise));
+                publishing.refuse(begin, Code::Unavailable, "the host is shutting down".to_owned());
+                return Step::Done(1);
+            }
+        }
+        let events = run.count();
+        let recording = Recording {
+            run,
+            stream,
+            first: begin,
+            matches: matches.clone(),
+            version: self.matches.version(),
+            promise,
+            ticket: publishing.awaited(&self.completions).ticket(),
+            awaits_handlers: publishing.ack == Ack::Handled,
+            turn: self.under_way.turn(),
+        };
+        // There is a place for it.
+        let _ = recordings.send_item(recording);
+        Step::Done(events)
     }
 
     /// Who wants an event, if it is sound and may be published.
@@ -167,7 +303,7 @@ impl Publisher {
         }
         let event = EventRef::check(event).map_err(|error| (Code::InvalidArgument, error.to_string()))?;
         let allowed = self.allowed.as_deref();
-        let matches = self.matches.look_up(event.event_type(), &self.bus.topics, |topic| {
+        let matches = self.matches.look_up(event.event_type(), &self.bus, |topic| {
             allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(topic)))
         });
         match matches.is_allowed {
@@ -191,9 +327,7 @@ impl Publisher {
         cx: &mut Context<'_>,
     ) -> Step {
         let begin = publishing.next;
-        let bytes =
-            |end: usize| publishing.events[begin..end].iter().map(|event| event.whole().len()).sum::<usize>();
-        let wanted = Promise { events: end - begin, bytes: bytes(end) };
+        let wanted = publishing.wanted(begin, end);
         let subscriptions: Vec<_> = matches.subscriptions.iter().collect();
         let promised = match self.promise(&subscriptions, wanted, cx) {
             Ok(promised) => promised,
@@ -202,7 +336,7 @@ impl Publisher {
         let Some(run) = publishing.run(begin, begin + promised.events) else {
             return Step::Done(end - begin);
         };
-        self.count(promised.events, run.bytes().len());
+        self.bus.count_published(promised.events, run.bytes().len());
         for subscription in subscriptions {
             subscription.push_run(run.clone(), kept(subscription, promised));
         }
@@ -225,11 +359,13 @@ impl Publisher {
         };
         let whole = publishing.own(span.whole());
         let own = whole.slice(whole.len() - content.len()..);
-        self.count(1, whole.len());
+        self.bus.count_published(1, whole.len());
+        let awaits_handlers = publishing.ack == Ack::Handled;
         for subscription in wanting {
-            let receipt: Option<Receipt> =
-                publishing.awaited.as_ref().map(|awaited| awaited.receipt(index, &subscription.name));
-            subscription.push(&own, &whole, event, receipt, kept(subscription, promised));
+            let awaited = awaits_handlers.then(|| publishing.awaited(&self.completions));
+            let receipt: Option<Receipt> = awaited.map(|awaited| awaited.receipt(index, &subscription.name));
+            let coming = Coming { event: &own, whole: &whole, view: event, place: None };
+            subscription.push(coming, receipt, kept(subscription, promised));
         }
         Step::Done(1)
     }
@@ -264,6 +400,7 @@ impl Publisher {
 
     /// A subscription is full: wait, unless that would be for oneself.
     fn blocked(&self, publishing: &mut Publishing, events: usize, full: &Arc<Subscription>) -> Step {
+        publishing.waits_for = WaitsFor::Subscription;
         if !self.member.is_some_and(|member| full.is_member(member)) {
             return Step::Blocked;
         }
@@ -277,17 +414,10 @@ impl Publisher {
         }
         Step::Done(events)
     }
-
-    fn count(&self, events: usize, bytes: usize) {
-        self.bus.counts.published.fetch_add(events as u64, Ordering::Relaxed);
-        self.bus.counts.published_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.bus.counts.last.store(now.as_millis() as u64, Ordering::Relaxed);
-    }
 }
 
 /// What a subscription has promised, if it is one of those that were asked.
-fn kept(subscription: &Subscription, promised: Promise) -> Promise {
+pub(super) fn kept(subscription: &Subscription, promised: Promise) -> Promise {
     match subscription.blocks() {
         true => promised,
         false => Promise::default(),

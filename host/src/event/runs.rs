@@ -31,7 +31,8 @@ impl Runs {
         let room = self.load.room(self.bounds);
         let (mut run, mut dropped) = (run, 0);
         match self.overflow {
-            Overflow::Block => {}
+            // What spills is not here.
+            Overflow::Block | Overflow::Spill => {}
             Overflow::DropNewest if room == 0 => {
                 dropped = run.count();
                 self.gap += dropped as u64;

@@ -3,6 +3,7 @@
 mod connect;
 mod convert;
 mod publish;
+mod replay;
 mod subscribe;
 
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use tonic::codec::Streaming;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::connect::Connected;
+use self::replay::Replay;
 use self::subscribe::Subscribed;
 use super::bus::Bus;
+use super::journal::JournalError;
 use super::participant::Permissions;
-use super::stream::NO_JOURNAL;
+use super::recorder::refusal;
 use super::subscription::Defaults;
 use crate::gateway::Principal;
 
@@ -62,7 +65,7 @@ impl Service {
 impl EventBusService for Service {
     type ConnectStream = Streaming<pb::BusFrame>;
     type SubscribeStream = Subscribed;
-    type ReplayStream = tokio_stream::Empty<Result<pb::ReplayResponse, Status>>;
+    type ReplayStream = Replay;
 
     async fn connect(
         &self,
@@ -87,8 +90,11 @@ impl EventBusService for Service {
         Subscribed::new(&self.bus, role, request.into_inner()).map(Response::new)
     }
 
-    async fn replay(&self, _: Request<pb::ReplayRequest>) -> Result<Response<Self::ReplayStream>, Status> {
-        Err(Status::failed_precondition(NO_JOURNAL))
+    async fn replay(
+        &self,
+        request: Request<pb::ReplayRequest>,
+    ) -> Result<Response<Self::ReplayStream>, Status> {
+        Replay::new(&self.bus, &self.defaults, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_dead_letters(
@@ -106,14 +112,15 @@ impl EventBusService for Service {
             0 => PAGE,
             size => size.min(MAX_PAGE),
         };
-        let mut letters = self.bus.dead_letters.list(whose(&subscription), after, size + 1);
+        let letters = self.bus.dead_letters.list(whose(&subscription), after, size + 1).await;
+        let mut letters = letters.map_err(|error| failed(&error))?;
         let has_more = letters.len() > size;
         letters.truncate(size);
         let next_page_token = match letters.last() {
             Some(last) if has_more => last.id.to_string(),
             _ => String::new(),
         };
-        let letters = letters.iter().map(convert::letter).collect::<Result<_, _>>()?;
+        let letters = letters.into_iter().map(convert::letter).collect();
         Ok(Response::new(pb::ListDeadLettersResponse { letters, next_page_token }))
     }
 
@@ -123,9 +130,9 @@ impl EventBusService for Service {
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
         let pb::RedriveDeadLettersRequest { ids, subscription } = request.into_inner();
         must_choose(&ids, &subscription)?;
-        let letters = self.bus.dead_letters.remove(whose(&subscription), &ids);
-        let (count, problems) = self.bus.redrive(letters);
-        Ok(Response::new(pb::RedriveDeadLettersResponse { count: count as u64, problems }))
+        let (count, problems) =
+            self.bus.redrive(whose(&subscription), &ids).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(pb::RedriveDeadLettersResponse { count, problems }))
     }
 
     async fn purge_dead_letters(
@@ -134,16 +141,31 @@ impl EventBusService for Service {
     ) -> Result<Response<pb::PurgeDeadLettersResponse>, Status> {
         let pb::PurgeDeadLettersRequest { ids, subscription } = request.into_inner();
         must_choose(&ids, &subscription)?;
-        let gone = self.bus.dead_letters.remove(whose(&subscription), &ids);
-        Ok(Response::new(pb::PurgeDeadLettersResponse { count: gone.len() as u64 }))
+        let purged = self.bus.dead_letters.purge(whose(&subscription), &ids).await;
+        let count = purged.map_err(|error| failed(&error))?;
+        Ok(Response::new(pb::PurgeDeadLettersResponse { count }))
+    }
+
+    async fn delete_durable_name(
+        &self,
+        request: Request<pb::DeleteDurableNameRequest>,
+    ) -> Result<Response<pb::DeleteDurableNameResponse>, Status> {
+        let deleted = self.bus.delete(&request.into_inner().durable_name).await;
+        deleted.map_err(|(code, message)| Status::new(code, message))?;
+        Ok(Response::new(pb::DeleteDurableNameResponse {}))
     }
 
     async fn get_stats(
         &self,
         _: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
-        Ok(Response::new(convert::stats(&self.bus)))
+        convert::stats(&self.bus).await.map(Response::new).map_err(|error| failed(&error))
     }
+}
+
+fn failed(error: &JournalError) -> Status {
+    let (code, message) = refusal(error);
+    Status::new(code, message)
 }
 
 /// A subscription's name; an empty one is all of them.

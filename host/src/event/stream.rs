@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,15 +23,12 @@ use tonic::{Code, Status};
 
 use super::outbox::End;
 use super::participant::Participant;
-use super::publish::{Publisher, Publishing};
-use super::receipt::{Awaited, GivenUp};
+use super::publish::{Done, Publisher, Publishing};
+use super::receipt::Awaited;
 
 /// How long a publisher waits for room unless it says how long, and at most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// What those are told who want what only a journal can do.
-pub(super) const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";
 
 /// Frames whose handlers are awaited at once on a stream.
 const MAX_AWAITED: usize = 4096;
@@ -49,8 +46,23 @@ pub(super) struct Reader<B> {
     free: Credit,
     /// When the first of them is given up.
     deadline: Option<Pin<Box<Sleep>>>,
-    awaited: Vec<(u64, Arc<Awaited>, Vec<EventResult>)>,
+    /// Frames that are published, and whose events are not recorded or handled yet, by their numbers here.
+    awaited: HashMap<u64, Unanswered>,
+    /// Those among them whose handlers are awaited.
+    handlers: usize,
+    /// Number of the next frame.
+    next: u64,
     has_ended: bool,
+}
+
+/// A frame whose publisher will be answered.
+struct Unanswered {
+    sequence: u64,
+    ack: Ack,
+    awaited: Arc<Awaited>,
+    results: Vec<EventResult>,
+    /// What of the participant's credit it holds.
+    holds: Credit,
 }
 
 struct Waiting {
@@ -83,7 +95,9 @@ where
             credit: Credit { events: limits.publish_events as i64, bytes: limits.publish_bytes as i64 },
             free: Credit { events: 0, bytes: 0 },
             deadline: None,
-            awaited: Vec::new(),
+            awaited: HashMap::new(),
+            handlers: 0,
+            next: 0,
             has_ended: false,
         }
     }
@@ -147,10 +161,8 @@ where
         let ack = Ack::try_from(head.ack).unwrap_or_default();
         let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         let events = spans.len() as u64;
-        let mut publishing = Publishing::new(message, spans, ack == Ack::Handled);
-        if ack == Ack::Durable {
-            publishing.refuse_rest(Code::FailedPrecondition, NO_JOURNAL);
-        }
+        let publishing = Publishing::new(message, spans, ack, self.next);
+        self.next += 1;
         let bytes = publishing.bytes();
         self.credit.events -= events as i64;
         self.credit.bytes -= bytes as i64;
@@ -187,22 +199,45 @@ where
     /// Events have been published: answers for them, and lets the participant publish more.
     fn done(&mut self, done: Waiting) {
         let Waiting { publishing, sequence, ack, events, bytes, .. } = done;
-        self.free.events += events as i64;
-        self.free.bytes += bytes as i64;
-        self.grant();
-        match publishing.awaited {
-            Some(awaited) if self.awaited.len() < MAX_AWAITED => {
-                awaited.published();
-                self.awaited.push((sequence, awaited, publishing.results));
-            }
-            Some(_) => {
-                let message =
-                    format!("more than {MAX_AWAITED} frames wait for their handlers on this stream");
-                self.participant.problem(Code::ResourceExhausted, message, 0, sequence);
-            }
-            None if ack == Ack::None && publishing.results.is_empty() => {}
-            None => self.participant.published(sequence, publishing.results),
+        let frame = publishing.frame();
+        let Done { awaited, results } = publishing.done();
+        let holds = Credit { events: events as i64, bytes: bytes as i64 };
+        let Some(awaited) = awaited else {
+            self.release(holds);
+            return self.answer(sequence, ack, results);
+        };
+        let awaits_handlers = ack == Ack::Handled;
+        if awaits_handlers && self.handlers == MAX_AWAITED {
+            self.release(holds);
+            let message = format!("more than {MAX_AWAITED} frames wait for their handlers on this stream");
+            return self.participant.problem(Code::ResourceExhausted, message, 0, sequence);
         }
+        self.handlers += usize::from(awaits_handlers);
+        // A frame that waits for the journal takes memory; one that waits for its handlers takes that of the subscriptions.
+        let holds = match awaits_handlers {
+            true => {
+                self.release(holds);
+                Credit { events: 0, bytes: 0 }
+            }
+            false => holds,
+        };
+        awaited.published();
+        self.awaited.insert(frame, Unanswered { sequence, ack, awaited, results, holds });
+    }
+
+    fn answer(&self, sequence: u64, ack: Ack, results: Vec<EventResult>) {
+        let is_asked_for = ack != Ack::None;
+        // Who does not want to be answered is told what is wrong, and not what is a duplicate.
+        if is_asked_for || results.iter().any(|result| result.code != Code::Ok as i32) {
+            self.participant.published(sequence, results);
+        }
+    }
+
+    /// Credit that is free again.
+    fn release(&mut self, credit: Credit) {
+        self.free.events += credit.events;
+        self.free.bytes += credit.bytes;
+        self.grant();
     }
 
     /// Lets the participant publish more, when a quarter of what it may is free again: it never runs out for that, and is not told
@@ -218,30 +253,16 @@ where
         }
     }
 
-    /// Answers for events that all handlers are done with.
+    /// Answers for events that are recorded, or that all handlers are done with.
     fn poll_awaited(&mut self, cx: &mut Context<'_>) {
-        let participant = &self.participant;
-        self.awaited.retain_mut(|(sequence, awaited, results)| match awaited.poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(given_up) => {
-                let mut results = std::mem::take(results);
-                add_given_up(&mut results, given_up);
-                participant.published(*sequence, results);
-                false
-            }
-        });
-    }
-}
-
-/// Adds those who gave up to what there is to say of events.
-pub(super) fn add_given_up(results: &mut Vec<EventResult>, given_up: Vec<GivenUp>) {
-    for GivenUp { index, subscription } in given_up {
-        let index = index as u32;
-        match results.iter_mut().find(|result| result.index == index) {
-            Some(result) => result.given_up.push(subscription.to_string()),
-            None => {
-                let given_up = vec![subscription.to_string()];
-                results.push(EventResult { index, given_up, ..Default::default() });
+        while let Poll::Ready(frames) = self.publisher.completions.poll(cx) {
+            for frame in frames {
+                let Some(unanswered) = self.awaited.remove(&frame) else { continue };
+                let Unanswered { sequence, ack, awaited, mut results, holds } = unanswered;
+                self.handlers -= usize::from(ack == Ack::Handled);
+                results.append(&mut awaited.take_results());
+                self.answer(sequence, ack, results);
+                self.release(holds);
             }
         }
     }

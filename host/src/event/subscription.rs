@@ -1,24 +1,36 @@
 //! A subscription: what it wants, who takes part, and what waits for them.
 
+mod arrive;
 mod counts;
+mod journaled;
 mod spec;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
+use plugmesh::event::v1;
+use tonic::Code;
 
+pub(super) use self::arrive::{Coming, ReadEvents};
 pub(super) use self::counts::Counts;
-pub(super) use self::spec::{Defaults, Identity, Members, Mode, Spec};
+pub(super) use self::journaled::{Standing, Unsaved, Wanted};
+pub(super) use self::spec::{BadSubscription, Defaults, Identity, Members, Mode, Spec, start};
 use super::bounds::{Load, Overflow, Promise};
-use super::entries::{Arrival, Due, Entries, Failure, GivenUp, MemberId, Settled, Signal};
+use super::dead_letters::{self, Redriven};
+use super::durable::Worker;
+use super::entries::{Due, Entries, Failure, GivenUp, MemberId, Settled, Signal};
+use super::journal::NewDeadLetter;
 use super::parcel::{Budget, Parcel};
-use super::receipt::Receipt;
-use super::run::Run;
+use super::progress::{Progress, Stage};
 use super::runs::Runs;
-use crate::resilience::stable_hash::stable_hash;
+
+/// Events that were given up and are not saved yet: with so many, nothing more is delivered until they are, so that a disk that is full
+/// fills no memory.
+const MAX_UNSAVED: usize = 64;
 
 /// A subscription in force.
 #[derive(Debug)]
@@ -26,7 +38,11 @@ pub(super) struct Subscription {
     /// For people, and for dead letters: the group, the durable name, or who subscribed.
     pub(super) name: Arc<str>,
     pub(super) spec: Spec,
+    /// The same as it is said on the wire.
+    pub(super) wire: v1::Subscription,
     pub(super) counts: Counts,
+    /// The feeder, or the keeper, is about to look at it.
+    marks: [AtomicBool; 2],
     state: Mutex<State>,
 }
 
@@ -39,6 +55,12 @@ struct State {
     scheduled: Option<Instant>,
     /// Since when nobody takes part.
     unused: Option<Instant>,
+    /// Events that were given up, for the dead letters.
+    letters: Vec<NewDeadLetter>,
+    /// Dead letters that are none any more.
+    letters_done: Vec<Redriven>,
+    /// Why it is none, or none any more.
+    refusal: Option<(Code, String)>,
 }
 
 #[derive(Debug)]
@@ -59,8 +81,10 @@ struct Reader {
 /// What of a subscription's doings somebody else must take care of.
 #[derive(Debug, Default)]
 pub(super) struct Consequences {
-    /// For the dead letters.
-    pub(super) given_up: Vec<GivenUp>,
+    /// There is something to save.
+    pub(super) is_unsaved: bool,
+    /// It has room for events of the journal.
+    pub(super) is_hungry: bool,
     /// When to look at the subscription again, if that has changed.
     pub(super) due: Option<Instant>,
 }
@@ -75,23 +99,42 @@ pub(super) enum Answer {
 
 impl Subscription {
     pub(super) fn new(name: Arc<str>, spec: Spec) -> Arc<Self> {
-        let queue = match (spec.mode, &spec.members) {
-            (Mode::AtMostOnce, Members::Broadcast) => {
-                Queue::Runs { runs: Runs::new(spec.bounds, spec.overflow), reader: None }
-            }
-            (mode, _) => {
-                let redelivery = (mode == Mode::AtLeastOnce).then(|| spec.redelivery.clone());
-                Queue::Entries(Entries::new(spec.bounds, spec.overflow, redelivery))
+        let progress = spec.start.clone().map(Progress::new);
+        Self::with_progress(name, spec, progress)
+    }
+
+    /// One that goes on where it was.
+    pub(super) fn with_progress(name: Arc<str>, spec: Spec, progress: Option<Progress>) -> Arc<Self> {
+        let queue = match spec.takes_runs() {
+            true => Queue::Runs { runs: Runs::new(spec.bounds, spec.overflow), reader: None },
+            false => {
+                let redelivery = (spec.mode == Mode::AtLeastOnce).then(|| spec.redelivery.clone());
+                Queue::Entries(Entries::new(spec.bounds, spec.overflow, redelivery, progress))
             }
         };
-        let state = Mutex::new(State { queue, blocked: Vec::new(), scheduled: None, unused: None });
-        Arc::new(Self { name, spec, counts: Counts::default(), state })
+        let state = State {
+            queue,
+            blocked: Vec::new(),
+            scheduled: None,
+            unused: None,
+            letters: Vec::new(),
+            letters_done: Vec::new(),
+            refusal: None,
+        };
+        let wire = spec.to_wire();
+        Arc::new(Self {
+            name,
+            spec,
+            wire,
+            counts: Counts::default(),
+            marks: Default::default(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Whether it takes events as they come, side by side, and asks nothing of any of them.
     pub(super) fn takes_runs(&self) -> bool {
-        let is_broadcast = self.spec.members == Members::Broadcast;
-        is_broadcast && self.spec.mode == Mode::AtMostOnce && self.spec.filters.is_empty()
+        self.spec.takes_runs() && self.spec.filters.is_empty()
     }
 
     /// Whether it wants an event of one of its topics.
@@ -99,9 +142,23 @@ impl Subscription {
         self.spec.filters.iter().all(|filter| filter.admits(event))
     }
 
+    /// Whether it wants an event.
+    pub(super) fn wants(&self, event: EventRef<'_>) -> bool {
+        self.spec.patterns.iter().any(|pattern| pattern.matches(event.event_type())) && self.admits(event)
+    }
+
     /// Whether publishers wait when it is full.
     pub(super) fn blocks(&self) -> bool {
         self.spec.overflow == Overflow::Block
+    }
+
+    /// Notes that somebody is about to look at it. `true`: that was so already.
+    pub(super) fn mark(&self, worker: Worker) -> bool {
+        self.marks[worker as usize].swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn unmark(&self, worker: Worker) {
+        self.marks[worker as usize].store(false, Ordering::Release);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,69 +185,6 @@ impl Subscription {
     /// Publishers that wait for room.
     pub(super) fn blocked_publishers(&self) -> usize {
         self.state().blocked.len()
-    }
-
-    /// Adds events that lie side by side, all of which it wants.
-    pub(super) fn push_run(&self, run: Run, promise: Promise) {
-        let mut state = self.state();
-        state.load().settle(promise);
-        let dropped = match &mut state.queue {
-            Queue::Runs { runs, reader } => {
-                let dropped = runs.push(run, None);
-                wake(reader);
-                dropped
-            }
-            Queue::Entries(entries) => run
-                .events()
-                .map(|event| {
-                    let key = EventRef::check(&event).ok().and_then(hash_of_key);
-                    entries.push(Arrival { event, key, place: None, receipt: None })
-                })
-                .sum(),
-        };
-        drop(state);
-        self.counts.dropped(dropped);
-    }
-
-    /// Adds an event that it wants.
-    pub(super) fn push(
-        &self,
-        event: &Bytes,
-        whole: &Bytes,
-        view: EventRef<'_>,
-        receipt: Option<Receipt>,
-        promise: Promise,
-    ) {
-        let mut state = self.state();
-        state.load().settle(promise);
-        let dropped = match &mut state.queue {
-            Queue::Runs { runs, reader } => {
-                let dropped =
-                    Run::new(whole.clone(), 1, event.len()).map_or(0, |run| runs.push(run, receipt));
-                wake(reader);
-                dropped
-            }
-            Queue::Entries(entries) => {
-                let key = hash_of_key(view);
-                entries.push(Arrival { event: event.clone(), key, place: None, receipt })
-            }
-        };
-        drop(state);
-        self.counts.dropped(dropped);
-    }
-
-    /// Adds an event that was given up, if there is room for it.
-    pub(super) fn push_again(&self, event: &Bytes) -> bool {
-        let mut state = self.state();
-        let has_room = state.room() > 0;
-        match &mut state.queue {
-            Queue::Entries(entries) if has_room => {
-                let key = EventRef::check(event).ok().and_then(hash_of_key);
-                entries.push(Arrival { event: event.clone(), key, place: None, receipt: None });
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Adds a member. It looks for events by itself first.
@@ -233,6 +227,7 @@ impl Subscription {
     /// The next events for a member. An empty parcel: there are none, and the member gets a signal when there are.
     pub(super) fn take(&self, id: MemberId, budget: Budget, now: Instant) -> (Parcel, Consequences) {
         let mut state = self.state();
+        let is_stalled = state.letters.len() >= MAX_UNSAVED;
         let parcel = match &mut state.queue {
             Queue::Runs { runs, reader } => {
                 let parcel = runs.take(budget);
@@ -240,6 +235,10 @@ impl Subscription {
                     reader.is_idle = runs.is_empty();
                 }
                 parcel
+            }
+            Queue::Entries(entries) if is_stalled => {
+                entries.rest(id);
+                Parcel::new(1, 0)
             }
             Queue::Entries(entries) => entries.take(id, budget, now),
         };
@@ -295,6 +294,14 @@ impl Subscription {
         state.unused
     }
 
+    /// Whether anybody takes its events.
+    pub(super) fn has_members(&self) -> bool {
+        match &self.state().queue {
+            Queue::Runs { reader, .. } => reader.is_some(),
+            Queue::Entries(entries) => entries.has_members(),
+        }
+    }
+
     /// Does what is due.
     pub(super) fn on_time(&self, now: Instant) -> Consequences {
         let mut state = self.state();
@@ -317,8 +324,17 @@ impl Subscription {
         }
     }
 
-    /// Wakes those who wait for room, if there is some.
+    /// Wakes those who wait for room, if there is some, and notes what was given up.
     fn after(&self, mut state: MutexGuard<'_, State>, given_up: Vec<GivenUp>) -> Consequences {
+        self.counts.given_up(given_up.len());
+        let state_of = &mut *state;
+        for mut given_up in given_up {
+            state_of.letters.push(dead_letters::letter(&self.name, &given_up));
+            state_of.letters_done.extend(given_up.entry.letter.take());
+        }
+        if let Queue::Entries(entries) = &mut state_of.queue {
+            state_of.letters_done.append(&mut entries.letters_handled);
+        }
         let blocked = match state.blocked.is_empty() || state.room() == 0 {
             true => Vec::new(),
             false => std::mem::take(&mut state.blocked),
@@ -327,15 +343,12 @@ impl Subscription {
             Queue::Runs { .. } => None,
             Queue::Entries(entries) => entries.next_due(),
         };
+        let is_unsaved = state.is_unsaved();
+        let is_hungry = state.wanted().is_some();
         drop(state);
         blocked.into_iter().for_each(Waker::wake);
-        self.counts.given_up(given_up.len());
-        Consequences { given_up, due }
+        Consequences { is_unsaved, is_hungry, due }
     }
-}
-
-fn hash_of_key(event: EventRef<'_>) -> Option<u64> {
-    event.partition_key().map(|key| stable_hash(key.as_bytes()))
 }
 
 fn wake(reader: &mut Option<Reader>) {
@@ -357,7 +370,12 @@ impl State {
     fn room(&self) -> usize {
         match &self.queue {
             Queue::Runs { runs, .. } => runs.load.room(runs.bounds),
-            Queue::Entries(entries) => entries.room(),
+            Queue::Entries(entries) => match &entries.progress {
+                // Who asks is a publisher that would rather wait; while nobody is there, that would be in vain.
+                Some(_) if !entries.has_members() => usize::MAX,
+                Some(progress) if *progress.stage() != Stage::Live => 0,
+                _ => entries.room(),
+            },
         }
     }
 }

@@ -40,14 +40,14 @@ impl<T> Default for Node<T> {
 impl<T> Topics<T> {
     /// Rises whenever a subscription comes or goes: what was looked up before may be kept until then.
     pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.load(Ordering::SeqCst)
     }
 
     /// Adds a subscription below each of its patterns. When this returns, every lookup finds it.
     pub(super) fn insert(&self, patterns: &[Pattern], subscription: &Arc<T>) {
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         patterns.iter().for_each(|pattern| root.place(pattern).push(subscription.clone()));
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Takes a subscription out from below its patterns.
@@ -57,7 +57,7 @@ impl<T> Topics<T> {
             let mut tokens = pattern.tokens();
             root.remove(&mut tokens, subscription);
         }
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Those who want a topic, each of them once, in the order of their addresses in memory: whoever locks several does it in the same

@@ -167,6 +167,7 @@ impl HostBuilder {
             None => BaseSearch::new(|name| std::env::var_os(name)),
         };
         let run_dir = RunDirectory::create(&search)?;
+        let events = Events::open(&self.config.events, &Handle::current()).await?;
         let control = Control::start().map_err(system("a thread"))?;
         let arrivals = {
             let _control = control.handle().enter();
@@ -227,8 +228,6 @@ impl HostBuilder {
         }
         let callers = Arc::new(shared.mesh.callers().clone());
         let admin = admin::service(shared.clone(), control.handle().clone());
-        let events = Events::new();
-        control.handle().spawn(events.clone().keep_time());
         let services = Services {
             admin: Some(tonic::service::Routes::new(admin).add_service(events.service())),
             catalog,

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::ConfigError;
+use crate::event::OpenJournalError;
 use crate::gateway::BindError;
 use crate::identity::WatchError;
 use crate::launch::{LaunchError, RunDirectoryError};
@@ -32,6 +33,9 @@ pub enum HostError {
     /// What it tells of itself cannot be sent where it should be.
     #[error("telemetry.otlp: {0}")]
     Collector(#[from] CollectorError),
+    /// There is no journal for its durable topics.
+    #[error("events.journal: {0}")]
+    Journal(#[from] OpenJournalError),
     /// The system refused something small.
     #[error("the system refused {what}: {source}")]
     System {

@@ -50,6 +50,11 @@ impl Entries {
         self.members.get(&id).is_some_and(|member| member.is_open)
     }
 
+    /// Tells all members to look, whether they are idle or not.
+    pub(in super::super) fn tell_all(&self) {
+        self.members.values().for_each(|member| member.signal.ready());
+    }
+
     /// Adds a member. It is idle until it looks for the first time.
     pub(in super::super) fn join(&mut self, id: MemberId, signal: Arc<dyn Signal>) {
         let member =

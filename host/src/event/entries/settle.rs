@@ -80,10 +80,9 @@ impl Entries {
             Err(settled) => return settled,
         };
         self.load.bytes -= entry.event.len();
-        if let Some(receipt) = entry.receipt {
-            receipt.handled();
-        }
-        self.release_key(entry.key);
+        let key = entry.key;
+        self.is_done(entry, true);
+        self.release_key(key);
         Settled::Done(Outcome::Handled)
     }
 
@@ -178,6 +177,9 @@ impl Entries {
         if !redelivery.blocks_key {
             self.release_key(entry.key.take());
         }
+        if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
+            progress.failed(place, entry.attempts);
+        }
         self.load.events += 1;
         self.delayed.push(Delayed { at: now + pause, entry });
         Settled::Again
@@ -191,6 +193,9 @@ impl Entries {
     pub(super) fn give_up(&mut self, entry: Entry, cause: Cause, reason: String) -> GivenUp {
         self.load.bytes -= entry.event.len();
         self.release_key(entry.key);
+        if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
+            progress.done(place, false);
+        }
         GivenUp { entry, cause, reason }
     }
 

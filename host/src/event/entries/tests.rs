@@ -29,11 +29,11 @@ fn redelivery() -> Redelivery {
 }
 
 fn reliable() -> Entries {
-    Entries::new(Bounds { events: 100, bytes: 10_000 }, Overflow::Block, Some(redelivery()))
+    Entries::new(Bounds { events: 100, bytes: 10_000 }, Overflow::Block, Some(redelivery()), None)
 }
 
 fn lossy(overflow: Overflow) -> Entries {
-    Entries::new(Bounds { events: 3, bytes: 10_000 }, overflow, None)
+    Entries::new(Bounds { events: 3, bytes: 10_000 }, overflow, None, None)
 }
 
 fn push(entries: &mut Entries, event: &str, key: Option<u64>) -> usize {
@@ -220,7 +220,7 @@ fn a_key_has_one_event_in_flight_and_waits_for_it() {
 #[test]
 fn a_key_goes_on_without_a_failed_event_if_it_should() {
     let skipping = Redelivery { blocks_key: false, ..redelivery() };
-    let mut entries = Entries::new(Bounds { events: 10, bytes: 1000 }, Overflow::Block, Some(skipping));
+    let mut entries = Entries::new(Bounds { events: 10, bytes: 1000 }, Overflow::Block, Some(skipping), None);
     let now = Instant::now();
     join(&mut entries, 1);
     push(&mut entries, "k1", Some(7));
@@ -355,6 +355,7 @@ proptest! {
             Bounds { events: 1000, bytes: 1 << 20 },
             Overflow::Block,
             Some(Redelivery { max_attempts: 1000, ..redelivery() }),
+            None,
         );
         let mut now = Instant::now();
         let (mut pushed, mut done) = (0u64, BTreeSet::new());

@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::StreamId;
 use super::error::JournalError;
-use super::run::Run;
 use super::store::{Cursor, NewDeadLetter};
 use super::writer::Writer;
+use crate::event::run::Run;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -108,7 +108,8 @@ impl Write {
 }
 
 impl Change {
-    pub(super) fn bytes(&self) -> usize {
+    /// Bytes that it records, about.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::SaveCursor(cursor) => cursor.name.len() + cursor.state.len(),
             Self::RemoveCursor(name) => name.len(),

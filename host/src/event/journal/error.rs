@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 
 /// Why a journal was not opened.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// Somebody else has it open.
     #[error(
         "the journal {} is in use by another process; a journal has one host: end the other, or give this one a path of its own",

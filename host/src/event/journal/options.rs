@@ -4,12 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::clock::TimeSource;
-
-/// The most dead letters unless configured: each is something that a person should look at.
-const MAX_DEAD_LETTERS: u64 = 100_000;
-
-/// The most bytes of dead letters unless configured.
-const MAX_DEAD_LETTER_BYTES: u64 = 256 << 20;
+pub(crate) use crate::config::Fsync;
+use crate::config::{ByteSize, JournalConfig};
 
 /// How often ages are looked at: they are configured in minutes at least.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,25 +48,22 @@ pub(crate) struct StreamConfig {
     pub(crate) fsync: Fsync,
 }
 
-/// What an acknowledged event survives. Neither leaves a database that is not sound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Fsync {
-    /// The loss of power: each commit, of however many events, waits for the disk.
-    #[default]
-    Batch,
-    /// The end of this process by any means, and not that of the machine.
-    Os,
-}
-
 impl JournalOptions {
-    /// The defaults: no streams, 100 000 dead letters of 256 MiB in all.
-    pub(crate) fn new(path: impl Into<PathBuf>, max_bytes_total: u64) -> Self {
+    /// As it is configured: each entry of the topics is a stream, named after its pattern.
+    pub(crate) fn new(config: &JournalConfig) -> Self {
+        let streams = config.topics.iter().map(|topic| StreamConfig {
+            name: topic.pattern.to_string(),
+            max_age: topic.max_age,
+            max_bytes: topic.max_size.map(ByteSize::as_u64),
+            max_events: topic.max_events.map(u64::from),
+            fsync: topic.fsync,
+        });
         Self {
-            path: path.into(),
-            streams: Vec::new(),
-            max_bytes_total,
-            max_dead_letters: MAX_DEAD_LETTERS,
-            max_dead_letter_bytes: MAX_DEAD_LETTER_BYTES,
+            path: config.path.clone(),
+            streams: streams.collect(),
+            max_bytes_total: config.max_size.as_u64(),
+            max_dead_letters: u64::from(config.max_dead_letters),
+            max_dead_letter_bytes: config.max_dead_letter_size.as_u64(),
             time: TimeSource::default(),
             tick: TICK,
             #[cfg(test)]

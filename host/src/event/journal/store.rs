@@ -98,6 +98,8 @@ struct Extent {
     first: Option<First>,
     /// After the newest row.
     end: Sums,
+    /// The last place up to which events were deleted because enough were kept.
+    removed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]

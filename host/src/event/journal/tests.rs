@@ -13,11 +13,10 @@ use plugmesh::cloudevents::Event;
 use tempfile::TempDir;
 
 use super::*;
-
-const GIB: u64 = 1 << 30;
+use crate::config::JournalConfig;
 
 fn options(directory: &Path) -> JournalOptions {
-    let mut options = JournalOptions::new(directory.join("journal.db"), GIB);
+    let mut options = JournalOptions::new(&JournalConfig::new(directory.join("journal.db")));
     options.streams = vec![StreamConfig::new("safe", Fsync::Batch), StreamConfig::new("fast", Fsync::Os)];
     options
 }
@@ -39,7 +38,7 @@ fn run_of(ids: impl IntoIterator<Item = String>, bytes: usize) -> Run {
         prost::encoding::encode_varint(event.bytes().len() as u64, &mut run);
         run.extend_from_slice(event.bytes());
     }
-    Run::new(run.into()).unwrap()
+    Run::scan(run.into()).unwrap()
 }
 
 fn run(ids: impl IntoIterator<Item = u64>) -> Run {

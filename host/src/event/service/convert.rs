@@ -6,52 +6,63 @@ use std::time::{Duration, SystemTime};
 use plugmesh::cloudevents::v1::CloudEvent;
 use plugmesh::event::v1 as pb;
 use prost::Message;
-use tonic::Status;
 
 use super::super::bus::Bus;
-use super::super::dead_letters::DeadLetter;
-use super::super::entries::Cause;
+use super::super::journal::{DeadLetter, JournalError};
 use super::super::subscription::Subscription;
 
-pub(super) fn letter(letter: &DeadLetter) -> Result<pb::DeadLetter, Status> {
-    let event = CloudEvent::decode(letter.event.clone())
-        .map_err(|error| Status::data_loss(format!("dead letter {} cannot be read: {error}", letter.id)))?;
-    Ok(pb::DeadLetter {
-        id: letter.id,
-        subscription: letter.subscription.to_string(),
-        event: Some(event),
-        cause: match letter.cause {
-            Cause::MaxAttempts => pb::Cause::MaxAttempts,
-            Cause::Rejected => pb::Cause::Rejected,
-        } as i32,
-        reason: letter.reason.clone(),
+pub(super) fn letter(letter: DeadLetter) -> pb::DeadLetter {
+    let DeadLetter { id, letter, is_sound } = letter;
+    // One that is damaged is shown as far as it can be.
+    let event = CloudEvent::decode(letter.event.clone()).ok();
+    let damaged = if is_sound { "" } else { " (this letter is damaged in the journal)" };
+    pb::DeadLetter {
+        id,
+        subscription: letter.subscription,
+        event,
+        cause: letter.cause as i32,
+        reason: letter.reason + damaged,
         attempts: letter.attempts,
         first_delivered: Some(letter.first_delivered.into()),
         given_up: Some(letter.given_up.into()),
-    })
-}
-
-pub(super) fn stats(bus: &Bus) -> pb::GetStatsResponse {
-    let counts = &bus.counts;
-    let subscriptions: Vec<_> = bus.subscriptions().iter().map(|found| subscription(found)).collect();
-    pb::GetStatsResponse {
-        published: counts.published.load(Ordering::Relaxed),
-        refused: counts.refused.load(Ordering::Relaxed),
-        duplicates: 0,
-        published_bytes: counts.published_bytes.load(Ordering::Relaxed),
-        participants: bus.participants() as u64,
-        last_event: time(counts.last.load(Ordering::Relaxed)),
-        subscriptions,
-        journal: None,
     }
 }
 
-fn subscription(subscription: &Subscription) -> pb::SubscriptionStats {
+pub(super) async fn stats(bus: &Bus) -> Result<pb::GetStatsResponse, JournalError> {
+    let counts = &bus.counts;
+    let journal = match bus.durable() {
+        Some(durable) => Some(durable.journal.stats().await?),
+        None => None,
+    };
+    let last = journal.as_ref().map_or(0, |journal| journal.last_place);
+    let subscriptions = bus.subscriptions();
+    Ok(pb::GetStatsResponse {
+        published: counts.published.load(Ordering::Relaxed),
+        refused: counts.refused.load(Ordering::Relaxed),
+        duplicates: counts.duplicates.load(Ordering::Relaxed),
+        published_bytes: counts.published_bytes.load(Ordering::Relaxed),
+        participants: bus.participants() as u64,
+        last_event: time(counts.last.load(Ordering::Relaxed)),
+        subscriptions: subscriptions.iter().map(|found| subscription(found, last)).collect(),
+        journal: journal.map(|journal| pb::JournalStats {
+            events: journal.events,
+            bytes: journal.bytes,
+            first_place: journal.first_place,
+            last_place: journal.last_place,
+            commits: journal.commits,
+            dead_letters: journal.dead_letters,
+            problem: journal.problem.unwrap_or_default(),
+        }),
+    })
+}
+
+/// `last` is the last place of the journal.
+fn subscription(subscription: &Subscription, last: u64) -> pb::SubscriptionStats {
     let counted = subscription.counts.read();
     let (queued, in_flight) = subscription.load();
     pb::SubscriptionStats {
         name: subscription.name.to_string(),
-        what: Some(subscription.spec.to_wire()),
+        what: Some(subscription.wire.clone()),
         members: Vec::new(),
         delivered: counted.delivered,
         redelivered: counted.redelivered,
@@ -61,7 +72,7 @@ fn subscription(subscription: &Subscription) -> pb::SubscriptionStats {
         dropped: counted.dropped,
         queued: queued as u64,
         in_flight: in_flight as u64,
-        lag: 0,
+        lag: subscription.lag(last),
         blocked_publishers: subscription.blocked_publishers() as u64,
         last_event: time(counted.last),
     }

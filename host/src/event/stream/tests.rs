@@ -1,174 +1,13 @@
 //! Participants on a bus, frame by frame.
 
-use std::task::Waker;
-
-use http_body::Frame as HttpFrame;
-use http_body_util::StreamBody;
-use plugmesh::cloudevents::Event;
 use plugmesh::event::v1::bus_frame::Frame as Told;
-use plugmesh::event::v1::{
-    Acknowledge, BusFrame, ClientFrame, Credit as Grant, Delivery, Nack, Overflow, Redelivery, Subscribe,
-    Subscription, subscription::Members,
-};
-use prost::Message as _;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use plugmesh::event::v1::{Acknowledge, Nack, Overflow, Redelivery, Subscribe, Subscription};
+use tokio::time::Instant;
 
-use super::super::bus::{Bus, Limits};
-use super::super::entries;
+use super::super::bus::Limits;
 use super::super::participant::Permissions;
-use super::super::subscription::Defaults;
+use super::super::peer::{Peer, bus, bus_with, defaults, event, events, group, names, to};
 use super::*;
-use crate::resilience::backoff::Backoff;
-
-fn defaults() -> Defaults {
-    Defaults {
-        queue: 1024,
-        max_queue: 100_000,
-        bytes: 1 << 20,
-        redelivery: entries::Redelivery {
-            ack_deadline: Duration::from_secs(30),
-            max_attempts: 5,
-            backoff: Backoff { initial: Duration::from_secs(1), jitter: 0.0, ..Backoff::default() },
-            blocks_key: true,
-        },
-        group: None,
-    }
-}
-
-/// A bus whose time is kept.
-fn bus() -> Arc<Bus> {
-    bus_with(Limits::default())
-}
-
-fn bus_with(limits: Limits) -> Arc<Bus> {
-    let bus = Bus::new(limits, 100);
-    let keeper = bus.clone();
-    tokio::spawn(async move { keeper.keep_time().await });
-    bus
-}
-
-/// A participant as its peer sees it.
-struct Peer {
-    participant: Arc<Participant>,
-    sender: Option<mpsc::Sender<Result<HttpFrame<Bytes>, Status>>>,
-    reader: AbortOnDropHandle<Result<(), Status>>,
-    epoch: u64,
-}
-
-impl Peer {
-    async fn connect(bus: &Arc<Bus>) -> Self {
-        Self::connect_as(bus, Permissions::default()).await
-    }
-
-    async fn connect_as(bus: &Arc<Bus>, permissions: Permissions) -> Self {
-        let participant = Participant::new(bus.clone(), "somebody".into(), permissions, defaults());
-        participant.welcome();
-        let (sender, receiver) = mpsc::channel(1000);
-        let body = StreamBody::new(ReceiverStream::new(receiver));
-        let reader = Reader::new(participant.clone(), body);
-        let reader = AbortOnDropHandle::new(tokio::spawn(reader.run()));
-        let mut peer = Self { participant, sender: Some(sender), reader, epoch: 0 };
-        let Told::Welcome(welcome) = peer.told().await else { panic!("no welcome") };
-        peer.epoch = welcome.epoch;
-        peer
-    }
-
-    fn send_bytes(&self, bytes: impl Into<Bytes>) {
-        self.sender.as_ref().unwrap().try_send(Ok(HttpFrame::data(bytes.into()))).unwrap();
-    }
-
-    fn send(&self, frame: Frame) {
-        self.send_bytes(plugmesh::event::frame::message(&ClientFrame { frame: Some(frame) }));
-    }
-
-    fn publish(&self, sequence: u64, ack: Ack, events: &[Event]) {
-        let events = events.iter().map(|event| event.decode().unwrap()).collect();
-        self.send(Frame::Publish(Publish { events, sequence, ack: ack as i32, timeout: None }));
-    }
-
-    /// Subscribes, and waits until that is in force.
-    async fn subscribe(&mut self, number: u64, what: Subscription, events: u64) {
-        let credit = Some(Grant { subscription: number, events, bytes: 1 << 20 });
-        self.send(Frame::Subscribe(Subscribe { subscription: number, what: Some(what), credit }));
-        let told = self.told().await;
-        assert!(matches!(told, Told::Subscribed(_)), "{told:?}");
-    }
-
-    fn credit(&self, subscription: u64, events: u64) {
-        self.send(Frame::Credit(Grant { subscription, events, bytes: 1 << 20 }));
-    }
-
-    fn acknowledge(&self, subscription: u64, handled: Vec<u64>, failed: Vec<Nack>) {
-        let epoch = self.epoch;
-        self.send(Frame::Acknowledge(Acknowledge {
-            subscription,
-            epoch,
-            handled,
-            failed,
-            in_progress: vec![],
-        }));
-    }
-
-    /// The next frame of the bus.
-    async fn told(&mut self) -> Told {
-        let message = poll_fn(|cx| self.participant.poll_message(cx)).await.unwrap();
-        BusFrame::decode(message.slice(5..)).unwrap().frame.unwrap()
-    }
-
-    /// The next frame, if there is one when nobody has anything to do.
-    async fn told_by_now(&mut self) -> Option<Told> {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        match self.participant.poll_message(&mut cx) {
-            Poll::Ready(message) => BusFrame::decode(message.unwrap().slice(5..)).unwrap().frame,
-            Poll::Pending => None,
-        }
-    }
-
-    /// Events of the next delivery, by their ids, and the number of the first.
-    async fn delivered(&mut self) -> (u64, Vec<String>) {
-        match self.told().await {
-            Told::Delivery(Delivery { sequence, events, .. }) => {
-                (sequence, events.into_iter().map(|event| event.id).collect())
-            }
-            told => panic!("{told:?}"),
-        }
-    }
-
-    async fn published(&mut self) -> (u64, Vec<EventResult>) {
-        loop {
-            match self.told().await {
-                Told::Published(published) => return (published.sequence, published.results),
-                Told::Credit(_) => {}
-                told => panic!("{told:?}"),
-            }
-        }
-    }
-}
-
-fn event(topic: &str, id: &str) -> Event {
-    Event::builder(topic, "/test").id(id).data(b"x".as_slice()).build().unwrap()
-}
-
-fn events(topic: &str, ids: std::ops::Range<u32>) -> Vec<Event> {
-    ids.map(|id| event(topic, &id.to_string())).collect()
-}
-
-fn to(pattern: &str) -> Subscription {
-    Subscription { patterns: vec![pattern.to_owned()], ..Subscription::default() }
-}
-
-fn group(pattern: &str, group: &str) -> Subscription {
-    let mode = plugmesh::event::v1::Mode::AtLeastOnce as i32;
-    Subscription { members: Some(Members::Group(group.to_owned())), mode, ..to(pattern) }
-}
-
-fn names(ids: &[u32]) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn events_go_to_all_who_want_them_and_have_credit() {
@@ -283,9 +122,12 @@ async fn a_publisher_may_wait_for_the_handlers() {
     let (_, results) = publisher.published().await;
     let expected = EventResult { index: 0, given_up: vec!["audit".to_owned()], ..EventResult::default() };
     assert_eq!(results, [expected]);
-    let letters = bus.dead_letters.list(None, 0, 10);
+    let letters = bus.dead_letters.list(None, 0, 10).await.unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!((&*letters[0].subscription, letters[0].reason.as_str()), ("audit", "no such user"));
+    assert_eq!(
+        (&*letters[0].letter.subscription, letters[0].letter.reason.as_str()),
+        ("audit", "no such user")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,8 +166,11 @@ async fn a_failed_event_comes_again_after_a_pause() {
     assert_eq!(began.elapsed().as_secs(), 1);
     // And nobody answers for it in time.
     tokio::time::sleep(Duration::from_secs(31)).await;
-    let letters = bus.dead_letters.list(Some("billing"), 0, 10);
-    assert_eq!((letters[0].attempts, letters[0].reason.as_str()), (2, "not acknowledged within 30s"));
+    let letters = bus.dead_letters.list(Some("billing"), 0, 10).await.unwrap();
+    assert_eq!(
+        (letters[0].letter.attempts, letters[0].letter.reason.as_str()),
+        (2, "not acknowledged within 30s")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +211,7 @@ async fn a_bad_subscription_is_refused_by_its_number() {
         (2, to("user..login"), Code::InvalidArgument, "empty token"),
         (3, Subscription::default(), Code::InvalidArgument, "1 to 64 patterns"),
         (4, to("user.>"), Code::PermissionDenied, "\"user.>\""),
-        (5, durable, Code::InvalidArgument, "keeps no journal"),
+        (5, durable, Code::FailedPrecondition, "keeps no journal"),
         (6, Subscription { queue: 1_000_000, ..to("user.login") }, Code::InvalidArgument, "at most 100000"),
     ] {
         peer.send(Frame::Subscribe(Subscribe { subscription: number, what: Some(what), credit: None }));

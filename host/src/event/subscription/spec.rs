@@ -1,12 +1,15 @@
 //! What a subscription wants, and how it is delivered: read from the wire, with everything decided.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use plugmesh::event::{BadPattern, Pattern, v1};
+use tonic::Code;
 
 use super::super::bounds::{Bounds, Overflow};
 use super::super::entries::Redelivery;
 use super::super::filter::{BadFilter, Filter};
+use super::super::progress::Start;
 use crate::resilience::backoff::Backoff;
 
 /// Most patterns of a subscription: it is found below each of them.
@@ -26,6 +29,8 @@ pub(in super::super) struct Defaults {
     pub(in super::super) redelivery: Redelivery,
     /// The group of those who name none; `None`: they get everything.
     pub(in super::super) group: Option<String>,
+    /// Topics that the journal keeps; `None`: there is no journal.
+    pub(in super::super) durable: Option<Arc<[Pattern]>>,
 }
 
 /// How sure a delivery is.
@@ -40,6 +45,8 @@ pub(in super::super) enum Mode {
 pub(in super::super) enum Members {
     /// Each event goes to one member of the group with this name.
     Group(String),
+    /// As with a group, and the place in the journal is kept under this name.
+    Durable(String),
     /// The subscriber gets everything.
     Broadcast,
 }
@@ -54,15 +61,15 @@ pub(in super::super) struct Spec {
     pub(in super::super) overflow: Overflow,
     pub(in super::super) bounds: Bounds,
     pub(in super::super) redelivery: Redelivery,
+    /// Where it begins, if it gets its events from the journal.
+    pub(in super::super) start: Option<Start>,
 }
 
-/// What makes two subscriptions the same group.
+/// What makes two subscriptions the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in super::super) struct Identity {
-    group: String,
-    patterns: Vec<Pattern>,
-    filters: Vec<Filter>,
-    mode: Mode,
+pub(in super::super) enum Identity {
+    Durable(String),
+    Group { group: String, patterns: Vec<Pattern>, filters: Vec<Filter>, mode: Mode },
 }
 
 /// Why a subscription is none.
@@ -74,8 +81,26 @@ pub(in super::super) enum BadSubscription {
     Pattern(#[from] BadPattern),
     #[error(transparent)]
     Filter(#[from] BadFilter),
-    #[error("the name of a group has 1 to {MAX_NAME} printable characters without spaces")]
-    Group,
+    #[error(
+        "the name of a group, or a durable name, has 1 to {MAX_NAME} printable characters without spaces"
+    )]
+    Name,
+    #[error("a durable name is the name of its group as well: leave out `group` and `broadcast`")]
+    DurableMembers,
+    #[error("what has a durable name is delivered at least once: leave out `mode`, or the name")]
+    DurableMode,
+    #[error("what has a durable name does not drop events: leave out `overflow`, or use SPILL or BLOCK")]
+    DurableOverflow,
+    #[error(
+        "only what gets its events from the journal has a start: use a durable name, or SPILL as `overflow`"
+    )]
+    Start,
+    #[error("`start.time` is not a time")]
+    StartTime,
+    #[error(
+        "the journal does not keep all topics of {0:?}: subscribe to topics that are within one of {1}, or add some to `events.journal.topics`"
+    )]
+    NotKept(String, String),
     #[error("{0} is not a value of `{1}`")]
     Unknown(i32, &'static str),
     #[error("a queue holds at most {most} events, not {wanted}")]
@@ -83,9 +108,19 @@ pub(in super::super) enum BadSubscription {
     #[error("`{0}` is not a duration of 1 ms to 1 day")]
     Duration(&'static str),
     #[error(
-        "this host keeps no journal, so there are no durable names and nothing can be spilled; configure `events.journal`"
+        "this host keeps no journal, so there are no durable names and nothing can be spilled: configure `events.journal`"
     )]
     NoJournal,
+}
+
+impl BadSubscription {
+    /// What it is on the wire.
+    pub(in super::super) fn code(&self) -> Code {
+        match self {
+            Self::NoJournal | Self::NotKept(..) => Code::FailedPrecondition,
+            _ => Code::InvalidArgument,
+        }
+    }
 }
 
 impl Spec {
@@ -101,20 +136,29 @@ impl Spec {
             what.patterns.iter().map(|pattern| pattern.parse()).collect::<Result<_, _>>()?;
         patterns.sort_unstable();
         patterns.dedup();
-        if !what.durable_name.is_empty() || what.start.is_some() {
-            return Err(BadSubscription::NoJournal);
-        }
-        let mode = match v1::Mode::try_from(what.mode) {
-            Ok(v1::Mode::Unspecified | v1::Mode::AtMostOnce) => Mode::AtMostOnce,
-            Ok(v1::Mode::AtLeastOnce) => Mode::AtLeastOnce,
-            Err(_) => return Err(BadSubscription::Unknown(what.mode, "mode")),
+        let members = members(what, defaults)?;
+        let is_durable = matches!(members, Members::Durable(_));
+        let mode = match (v1::Mode::try_from(what.mode), is_durable) {
+            (Ok(v1::Mode::Unspecified), true) | (Ok(v1::Mode::AtLeastOnce), _) => Mode::AtLeastOnce,
+            (Ok(v1::Mode::AtMostOnce), true) => return Err(BadSubscription::DurableMode),
+            (Ok(v1::Mode::Unspecified | v1::Mode::AtMostOnce), false) => Mode::AtMostOnce,
+            (Err(_), _) => return Err(BadSubscription::Unknown(what.mode, "mode")),
         };
-        let overflow = match v1::Overflow::try_from(what.overflow) {
-            Ok(v1::Overflow::Unspecified | v1::Overflow::Block) => Overflow::Block,
-            Ok(v1::Overflow::DropOldest) => Overflow::DropOldest,
-            Ok(v1::Overflow::DropNewest) => Overflow::DropNewest,
-            Ok(v1::Overflow::Spill) => return Err(BadSubscription::NoJournal),
-            Err(_) => return Err(BadSubscription::Unknown(what.overflow, "overflow")),
+        let overflow = match (v1::Overflow::try_from(what.overflow), is_durable) {
+            (Ok(v1::Overflow::Unspecified), true) | (Ok(v1::Overflow::Spill), _) => Overflow::Spill,
+            (Ok(v1::Overflow::Unspecified), false) | (Ok(v1::Overflow::Block), _) => Overflow::Block,
+            (Ok(_), true) => return Err(BadSubscription::DurableOverflow),
+            (Ok(v1::Overflow::DropOldest), false) => Overflow::DropOldest,
+            (Ok(v1::Overflow::DropNewest), false) => Overflow::DropNewest,
+            (Err(_), _) => return Err(BadSubscription::Unknown(what.overflow, "overflow")),
+        };
+        let start = match is_durable || overflow == Overflow::Spill {
+            true => {
+                must_be_kept(&patterns, defaults.durable.as_deref())?;
+                Some(start(what.start.as_ref())?)
+            }
+            false if what.start.is_some() => return Err(BadSubscription::Start),
+            false => None,
         };
         let events = match what.queue as usize {
             0 => defaults.queue,
@@ -126,31 +170,53 @@ impl Spec {
         Ok(Self {
             patterns,
             filters: Filter::read(&what.filters)?,
-            members: members(what.members.as_ref(), defaults)?,
+            members,
             mode,
             overflow,
             bounds: Bounds { events, bytes: defaults.bytes },
             redelivery: redelivery(what.redelivery.as_ref(), &defaults.redelivery)?,
+            start,
         })
     }
 
     /// Its name for people: that of the group, or of who subscribed.
     pub(in super::super) fn group_name(&self, who: &str) -> String {
         match &self.members {
-            Members::Group(group) => group.clone(),
+            Members::Group(name) | Members::Durable(name) => name.clone(),
             Members::Broadcast => who.to_owned(),
         }
     }
 
     /// What makes it one with others. `None`: it is alone.
     pub(in super::super) fn identity(&self) -> Option<Identity> {
-        let Members::Group(group) = &self.members else { return None };
-        Some(Identity {
-            group: group.clone(),
-            patterns: self.patterns.clone(),
-            filters: self.filters.clone(),
-            mode: self.mode,
-        })
+        match &self.members {
+            Members::Broadcast => None,
+            Members::Durable(name) => Some(Identity::Durable(name.clone())),
+            Members::Group(group) => Some(Identity::Group {
+                group: group.clone(),
+                patterns: self.patterns.clone(),
+                filters: self.filters.clone(),
+                mode: self.mode,
+            }),
+        }
+    }
+
+    /// Whether it gets all events as they come, at most once, and from nowhere else.
+    pub(in super::super) fn takes_runs(&self) -> bool {
+        self.members == Members::Broadcast && self.mode == Mode::AtMostOnce && self.start.is_none()
+    }
+
+    /// Its durable name.
+    pub(in super::super) fn durable_name(&self) -> Option<&str> {
+        match &self.members {
+            Members::Durable(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it wants the same events as another.
+    pub(in super::super) fn wants_the_same(&self, other: &Self) -> bool {
+        self.patterns == other.patterns && self.filters == other.filters
     }
 
     /// As it is said on the wire, with nothing left open.
@@ -159,11 +225,12 @@ impl Spec {
         v1::Subscription {
             patterns: self.patterns.iter().map(ToString::to_string).collect(),
             filters: self.filters.iter().map(Filter::to_wire).collect(),
-            members: Some(match &self.members {
-                Members::Group(group) => v1::subscription::Members::Group(group.clone()),
-                Members::Broadcast => v1::subscription::Members::Broadcast(true),
-            }),
-            durable_name: String::new(),
+            members: match &self.members {
+                Members::Group(group) => Some(v1::subscription::Members::Group(group.clone())),
+                Members::Broadcast => Some(v1::subscription::Members::Broadcast(true)),
+                Members::Durable(_) => None,
+            },
+            durable_name: self.durable_name().unwrap_or_default().to_owned(),
             start: None,
             mode: match self.mode {
                 Mode::AtMostOnce => v1::Mode::AtMostOnce,
@@ -185,16 +252,44 @@ impl Spec {
     }
 }
 
-fn members(
-    said: Option<&v1::subscription::Members>,
-    defaults: &Defaults,
-) -> Result<Members, BadSubscription> {
-    match (said, &defaults.group) {
-        (Some(v1::subscription::Members::Group(name)), _) => {
-            let is_sound =
-                (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ');
-            is_sound.then(|| Members::Group(name.clone())).ok_or(BadSubscription::Group)
+/// Every topic of the patterns is one that the journal keeps.
+fn must_be_kept(patterns: &[Pattern], durable: Option<&[Pattern]>) -> Result<(), BadSubscription> {
+    let durable = durable.ok_or(BadSubscription::NoJournal)?;
+    let other = patterns.iter().find(|wanted| !durable.iter().any(|kept| kept.covers(wanted)));
+    other.map_or(Ok(()), |other| {
+        let kept: Vec<_> = durable.iter().map(Pattern::as_str).collect();
+        Err(BadSubscription::NotKept(other.to_string(), kept.join(", ")))
+    })
+}
+
+/// Where something begins that gets its events from the journal.
+pub(in super::super) fn start(said: Option<&v1::Start>) -> Result<Start, BadSubscription> {
+    use v1::start::At;
+    Ok(match said.and_then(|start| start.at.as_ref()) {
+        None | Some(At::End(_) | At::Beginning(false)) => Start::End,
+        Some(At::Beginning(true)) => Start::Beginning,
+        Some(At::Time(time)) => {
+            Start::Time(SystemTime::try_from(*time).map_err(|_| BadSubscription::StartTime)?)
         }
+        Some(At::AfterPlace(place)) => Start::AfterPlace(*place),
+        Some(At::AfterId(id)) => Start::AfterId(id.clone()),
+    })
+}
+
+fn members(what: &v1::Subscription, defaults: &Defaults) -> Result<Members, BadSubscription> {
+    let name = |name: &str| {
+        let is_sound =
+            (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ');
+        is_sound.then(|| name.to_owned()).ok_or(BadSubscription::Name)
+    };
+    if !what.durable_name.is_empty() {
+        return match what.members {
+            None => name(&what.durable_name).map(Members::Durable),
+            Some(_) => Err(BadSubscription::DurableMembers),
+        };
+    }
+    match (&what.members, &defaults.group) {
+        (Some(v1::subscription::Members::Group(group)), _) => name(group).map(Members::Group),
         (Some(v1::subscription::Members::Broadcast(true)), _) => Ok(Members::Broadcast),
         (_, Some(group)) => Ok(Members::Group(group.clone())),
         (_, None) => Ok(Members::Broadcast),

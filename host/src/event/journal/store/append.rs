@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::{First, Store};
 use crate::event::journal::clock::Micros;
 use crate::event::journal::row::{Sums, checksum};
-use crate::event::journal::run::Run;
+use crate::event::run::Run;
 
 /// Runs of one stream that wait together become one row up to this size: a row costs some microseconds, whatever its size. More
 /// would only mean that damage takes more events along.
@@ -77,15 +77,15 @@ impl Appender {
                 if row.stream == stream && row.bytes.bytes().len() + run.bytes().len() <= MERGED_BYTES =>
             {
                 row.bytes.add(run.bytes());
-                row.count += run.count();
+                row.count += run.count() as u32;
             }
             _ => {
                 self.finish(store)?;
                 let bytes = Content::One(run.bytes().clone());
-                self.row = Some(Pending { stream, place, count: run.count(), bytes });
+                self.row = Some(Pending { stream, place, count: run.count() as u32, bytes });
             }
         }
-        store.ledger.next_place += u64::from(run.count());
+        store.ledger.next_place += run.count() as u64;
         Ok(place)
     }
 

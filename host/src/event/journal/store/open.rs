@@ -163,6 +163,9 @@ impl Store {
         let mut newest = 0;
         for index in 0..self.streams.len() {
             newest = newest.max(self.take_stock_of(index, &mut findings.damaged)?);
+            let removed = "SELECT removed FROM streams WHERE id=?1";
+            self.ledger.streams[index].removed =
+                self.connection.query_row(removed, [self.streams[index].id], |row| row.get(0))?;
             let is_retired = index >= options.streams.len();
             if is_retired && self.ledger.streams[index].first.is_some() {
                 findings.retired.push(self.streams[index].config.name.clone());
@@ -205,7 +208,7 @@ impl Store {
                         events: row.before.events + u64::from(row.count),
                         bytes: row.before.bytes + row.bytes.len() as u64,
                     };
-                    self.ledger.streams[index] = Extent { first: None, end };
+                    self.ledger.streams[index] = Extent { first: None, end, ..Extent::default() };
                     self.ledger.next_place = self.ledger.next_place.max(row.place + u64::from(row.count));
                     self.find_first(index)?;
                     return Ok(row.recorded);

@@ -10,7 +10,7 @@ use super::Store;
 use crate::event::journal::clock::Micros;
 use crate::event::journal::error::is_damage;
 use crate::event::journal::row::{Content, Damaged, Row, recorded};
-use crate::event::journal::run;
+use crate::event::run;
 
 /// Events that were recorded together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct Read {
     pub(crate) stored: Vec<Stored>,
     /// What could not be read, and was put aside: places and counts.
     pub(crate) damaged: Vec<Damaged>,
+    /// Streams that have lost events after where reading began, because enough were kept: name, and the last place that is gone.
+    pub(crate) removed: Vec<(Arc<str>, u64)>,
     /// All up to this place was read: go on after it.
     pub(crate) through: u64,
 }
@@ -71,6 +73,11 @@ impl Store {
         max_bytes: usize,
     ) -> rusqlite::Result<Read> {
         let mut read = Read::default();
+        if let Wanted::After(place) = wanted {
+            let streams = self.streams.iter().zip(&self.ledger.streams);
+            let behind = streams.filter(|(_, extent)| extent.removed > place);
+            read.removed = behind.map(|(stream, extent)| (stream.name.clone(), extent.removed)).collect();
+        }
         let bad = self.merge(wanted, max_events.max(1), max_bytes, &mut read)?;
         for bad in bad {
             let damaged = self.describe(bad);

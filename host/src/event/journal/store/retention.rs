@@ -86,7 +86,13 @@ impl Store {
         let sql = format!("DELETE FROM stream_{} WHERE place <= ?1", self.streams[index].id);
         self.connection.prepare_cached(&sql)?.execute([place])?;
         self.save_next_place()?;
-        self.find_first(index)
+        self.find_first(index)?;
+        // The row at `place` may have held more than one event.
+        let first = self.ledger.streams[index].first.map_or(self.ledger.next_place, |first| first.place);
+        let mut save = self.connection.prepare_cached("UPDATE streams SET removed=?2 WHERE id=?1")?;
+        save.execute((self.streams[index].id, first - 1))?;
+        self.ledger.streams[index].removed = first - 1;
+        Ok(())
     }
 
     /// Remembers the next place where the newest row may be gone: a place is never given twice.

@@ -19,7 +19,7 @@ pub(in crate::event::journal) const FORMAT: i64 = 1;
 const TABLES: &str = "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE streams(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-        max_age INTEGER, max_bytes INTEGER, max_events INTEGER);
+        max_age INTEGER, max_bytes INTEGER, max_events INTEGER, removed INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE damaged(stream TEXT, place, count, recorded, events_before, bytes_before, crc, events, found);
     CREATE TABLE cursors(name TEXT PRIMARY KEY, floor INTEGER, state BLOB, crc INTEGER);
     CREATE TABLE dead_letters(id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT, place INTEGER,
