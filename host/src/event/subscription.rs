@@ -68,7 +68,7 @@ enum Queue {
     /// One subscriber gets all events, at most once.
     Runs { runs: Runs, reader: Option<Reader> },
     /// Any other.
-    Entries(Entries),
+    Entries(Box<Entries>),
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Subscription {
             true => Queue::Runs { runs: Runs::new(spec.bounds, spec.overflow), reader: None },
             false => {
                 let redelivery = (spec.mode == Mode::AtLeastOnce).then(|| spec.redelivery.clone());
-                Queue::Entries(Entries::new(spec.bounds, spec.overflow, redelivery, progress))
+                Queue::Entries(Box::new(Entries::new(spec.bounds, spec.overflow, redelivery, progress)))
             }
         };
         let state = State {

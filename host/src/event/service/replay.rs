@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use futures_util::future::BoxFuture;
 use plugmesh::cloudevents::EventRef;
 use plugmesh::cloudevents::v1::CloudEvent;
 use plugmesh::event::v1 as pb;
@@ -38,7 +39,7 @@ pub(crate) struct Replay {
     last: u64,
     /// Events that may still be sent.
     left: u64,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Read, JournalError>> + Send>>>,
+    reading: Option<BoxFuture<'static, Result<Read, JournalError>>>,
 }
 
 impl fmt::Debug for Replay {

@@ -5,7 +5,6 @@ use prost::Message;
 use tonic::Code;
 
 use super::super::dead_letters::Redriven;
-use super::super::entries::Entries;
 use super::super::journal::{Change, Cursor, NewDeadLetter};
 use super::super::progress::{Progress, Stage, Start};
 use super::{Consequences, Queue, State, Subscription};
@@ -83,9 +82,11 @@ impl Subscription {
     /// Whether it is in force.
     pub(in super::super) fn standing(&self) -> Standing {
         let state = self.state();
-        match (&state.refusal, &state.queue) {
-            (Some((code, message)), _) => Standing::Refused(*code, message.clone()),
-            (None, Queue::Entries(Entries { progress: Some(progress), .. })) if progress.is_preparing() => {
+        if let Some((code, message)) = &state.refusal {
+            return Standing::Refused(*code, message.clone());
+        }
+        match &state.queue {
+            Queue::Entries(entries) if entries.progress.as_ref().is_some_and(Progress::is_preparing) => {
                 Standing::Preparing
             }
             _ => Standing::InForce,
