@@ -21,6 +21,7 @@ pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod lock;
 pub(crate) mod place;
+pub(crate) mod reading;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod terminal;
