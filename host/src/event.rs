@@ -9,6 +9,7 @@
 
 #![allow(dead_code, unused_imports, reason = "plugins do not take part yet")]
 
+mod attach;
 mod bounds;
 mod bus;
 mod dead_letters;
@@ -40,8 +41,10 @@ mod tests;
 mod timekeeper;
 mod topics;
 
+pub(crate) use self::attach::{Attached, BadPart, Part};
 pub use self::journal::OpenError as OpenJournalError;
 pub(crate) use self::open::Events;
+pub(crate) use self::participant::Permissions;
 
 /// What those are told who want what only a journal can do.
 const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";

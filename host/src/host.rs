@@ -157,11 +157,10 @@ impl Host {
         let mesh = self.shared.mesh.clone();
         // Ends the streams of those who watch: they would last as long as the host.
         self.shared.shutdown.send_replace(Some(grace));
-        self.events.drain();
         if let Some(gateway) = self.gateway.take() {
             let plugins = self.control.run(async move { mesh.stop(grace).await });
             // Plugins that still finish calls may call each other through the gateway: both end together.
-            let (_, stopped) = tokio::join!(plugins, gateway.shutdown(grace));
+            let (_, (), stopped) = tokio::join!(plugins, self.events.drain(grace), gateway.shutdown(grace));
             if stopped.cut_off > 0 {
                 tracing::warn!(connections = stopped.cut_off, "calls outlasted the grace and were cut off");
             }

@@ -1,10 +1,11 @@
 //! The bus: who subscribed to what, and what becomes of events that nobody could handle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::join_all;
 use tonic::Code;
 
 use super::NO_JOURNAL;
@@ -12,7 +13,8 @@ use super::dead_letters::DeadLetters;
 use super::durable::Durable;
 use super::entries::{MemberId, Signal};
 use super::journal::{Change, DeadLetter, JournalError};
-use super::outbox::{End, Outbox};
+use super::outbox::End;
+use super::participant::{Participant, Until};
 use super::progress::Progress;
 use super::recorder::refusal;
 use super::subscription::{Consequences, Identity, Mode, Spec, Standing, Subscription};
@@ -87,7 +89,7 @@ pub(super) struct Bus {
 /// Everybody who takes part.
 #[derive(Debug, Default)]
 struct Participants {
-    outboxes: Vec<Arc<Outbox>>,
+    all: BTreeMap<MemberId, (Weak<Participant>, Until)>,
     /// The host goes: nobody is let in any more.
     is_draining: bool,
 }
@@ -123,30 +125,34 @@ impl Bus {
     }
 
     /// Somebody begins to take part.
-    pub(super) fn attach(&self, outbox: &Arc<Outbox>) {
+    pub(super) fn attach(&self, participant: &Arc<Participant>, until: Until) {
         let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.outboxes.push(outbox.clone());
-        if participants.is_draining {
-            outbox.close(End::ShuttingDown);
+        participants.all.insert(participant.id(), (Arc::downgrade(participant), until));
+        if participants.is_draining && until == Until::HostEnds {
+            participant.outbox.close(End::ShuttingDown);
         }
     }
 
     /// Somebody takes part no more.
-    pub(super) fn detach(&self, outbox: &Arc<Outbox>) {
-        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.outboxes.retain(|other| !Arc::ptr_eq(other, outbox));
+    pub(super) fn detach(&self, id: MemberId) {
+        self.participants.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&id);
     }
 
     /// How many take part.
     pub(super) fn participants(&self) -> usize {
-        self.participants.lock().unwrap_or_else(PoisonError::into_inner).outboxes.len()
+        self.participants.lock().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 
-    /// Delivers nothing any more, and ends every stream.
-    pub(super) fn drain(&self) {
-        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.is_draining = true;
-        participants.outboxes.iter().for_each(|outbox| outbox.close(End::ShuttingDown));
+    /// Delivers nothing any more to those who stay until the host ends, lets them answer for what was delivered for as long as `grace`, and
+    /// ends their streams. Nobody is let in meanwhile.
+    pub(super) async fn drain(&self, grace: Duration) {
+        let all: Vec<_> = {
+            let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+            participants.is_draining = true;
+            let guests = participants.all.values().filter(|(_, until)| *until == Until::HostEnds);
+            guests.filter_map(|(participant, _)| participant.upgrade()).collect()
+        };
+        join_all(all.iter().map(|participant| participant.drain(grace))).await;
     }
 
     /// A number that no participant of this host has had.

@@ -272,15 +272,22 @@ where
 #[derive(Debug)]
 pub(super) struct Outgoing {
     participant: Arc<Participant>,
-    /// Reads what the participant sends.
+    /// Reads what the participant sends. `None`: somebody else does, or it has ended.
     reader: Option<AbortOnDropHandle<Result<(), Status>>>,
+    /// It is a response, and so has trailers.
+    is_response: bool,
     /// Its status was sent.
     has_ended: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(participant: Arc<Participant>, reader: AbortOnDropHandle<Result<(), Status>>) -> Self {
-        Self { participant, reader: Some(reader), has_ended: false }
+        Self { participant, reader: Some(reader), is_response: true, has_ended: false }
+    }
+
+    /// As the body of a request, whose response somebody else reads.
+    pub(super) fn request(participant: Arc<Participant>) -> Self {
+        Self { participant, reader: None, is_response: false, has_ended: false }
     }
 }
 
@@ -310,7 +317,7 @@ impl Body for Outgoing {
         }
         match ready!(self.participant.poll_message(cx)) {
             Ok(message) => Poll::Ready(Some(Ok(BodyFrame::data(message)))),
-            Err(_) if self.has_ended => Poll::Ready(None),
+            Err(_) if self.has_ended || !self.is_response => Poll::Ready(None),
             Err(end) => {
                 self.has_ended = true;
                 Poll::Ready(Some(match end {

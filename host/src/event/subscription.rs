@@ -224,6 +224,14 @@ impl Subscription {
         }
     }
 
+    /// Whether a member has not answered for all that it got.
+    pub(super) fn is_at_work(&self, id: MemberId) -> bool {
+        match &self.state().queue {
+            Queue::Runs { .. } => false,
+            Queue::Entries(entries) => entries.is_at_work(id),
+        }
+    }
+
     /// The next events for a member. An empty parcel: there are none, and the member gets a signal when there are.
     pub(super) fn take(&self, id: MemberId, budget: Budget, now: Instant) -> (Parcel, Consequences) {
         let mut state = self.state();

@@ -189,6 +189,7 @@ impl HostBuilder {
             max_starts: max_starts(&self.config),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });
+        mesh.carry(events.clone());
         if !self.services.is_empty()
             && let Ok(name) = self.config.name.parse::<PluginName>()
         {
