@@ -14,6 +14,7 @@
 //! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `events`: publishing, subscribing, dead letters
+//! - `events_cli`: the same with the command line, and statistics
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -32,6 +33,7 @@ mod callbacks;
 mod calls;
 mod embedded;
 mod events;
+mod events_cli;
 mod fallback;
 mod grpcurl;
 mod health;

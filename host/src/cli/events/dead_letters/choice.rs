@@ -57,8 +57,7 @@ pub(super) async fn purge(
     }
     if answer.count < named {
         let missing = letters(named - answer.count);
-        terminal
-            .remark(format_args!("{missing} of those named is not there, or with its subscription again"));
+        terminal.remark(format_args!("not there, or with their subscriptions again: {missing}"));
         return Ok(Exit::FAILURE);
     }
     Ok(Exit::OK)
