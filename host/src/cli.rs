@@ -1,7 +1,8 @@
 //! The `plugmesh` command line.
 //!
 //! `serve` runs a host and `doctor` looks at files; every other command speaks to a running host, with
-//! `AdminService` and server reflection, so that nothing here can do what a script with grpcurl cannot.
+//! `AdminService`, `EventBusService` and server reflection, so that nothing here can do what a script with
+//! grpcurl cannot.
 //!
 //! - `args`: what can be typed. `commands`: what each one does. `call`: calling any method.
 //! - `events`: publishing and watching events, dead letters, what the bus does.

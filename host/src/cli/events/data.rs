@@ -10,8 +10,8 @@ use super::error::EventsError;
 use crate::cli::args::events::PublishArgs;
 use crate::cli::reading;
 
-/// Most that is read: more than any host takes.
-const MAX_BYTES: usize = 64 << 20;
+/// Most that is read: as much as a host can be configured to take.
+const MAX_BYTES: usize = 4 << 20;
 
 /// The data that the options give; `None` when they give none.
 ///
