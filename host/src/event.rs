@@ -34,6 +34,7 @@ mod recorder;
 mod run;
 mod runs;
 mod service;
+mod statistics;
 mod stream;
 mod subscription;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(crate) use self::attach::{Attached, BadPart, Part};
 pub use self::journal::OpenError as OpenJournalError;
 pub(crate) use self::open::Events;
 pub(crate) use self::participant::Permissions;
+pub(crate) use self::statistics::Statistics;
 
 /// What those are told who want what only a journal can do.
 const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";

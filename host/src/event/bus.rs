@@ -17,7 +17,7 @@ use super::outbox::End;
 use super::participant::{Participant, Until};
 use super::progress::Progress;
 use super::recorder::refusal;
-use super::subscription::{Consequences, Identity, Mode, Spec, Standing, Subscription};
+use super::subscription::{Consequences, Counted, Identity, Mode, Spec, Standing, Subscription};
 use super::timekeeper::Timekeeper;
 use super::topics::Topics;
 
@@ -84,6 +84,8 @@ pub(super) struct Bus {
     timekeeper: Timekeeper,
     ids: AtomicU64,
     participants: Mutex<Participants>,
+    /// What subscriptions had counted that are over and had no name of their own.
+    ended: Mutex<Counted>,
 }
 
 /// Everybody who takes part.
@@ -108,6 +110,7 @@ impl Bus {
             timekeeper: Timekeeper::default(),
             ids: AtomicU64::new(first_id),
             participants: Mutex::default(),
+            ended: Mutex::default(),
         })
     }
 
@@ -288,6 +291,22 @@ impl Bus {
             groups.remove(&identity);
         }
         self.topics.remove(&subscription.spec.patterns, subscription);
+        if subscription.spec.identity().is_none() {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.add(&subscription.counts.read());
+        }
+    }
+
+    /// What subscriptions had counted that are over and had no name of their own.
+    pub(super) fn ended(&self) -> Counted {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names of those of these members who are there.
+    pub(super) fn names(&self, members: &[MemberId]) -> Vec<String> {
+        let participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = members.iter().filter_map(|id| participants.all.get(id)?.0.upgrade());
+        found.map(|participant| participant.name().to_owned()).collect()
     }
 
     /// A member takes no more events, but may answer for those that it has.

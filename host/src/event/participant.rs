@@ -134,6 +134,10 @@ impl Participant {
         self.id
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn bus(&self) -> &Arc<Bus> {
         &self.bus
     }

@@ -216,7 +216,8 @@ impl HostBuilder {
         });
         let calls = ServerCalls::new(catalog.clone());
         let (board, router) = (shared.mesh.board().clone(), shared.mesh.router().clone());
-        let metrics = Arc::new(Source::new(shared.started, board, router, calls.clone()));
+        let metrics = Source::new(shared.started, board, router, calls.clone());
+        let metrics = Arc::new(metrics.with_events(events.clone()));
         if let Some(provider) = self.meter_provider {
             telemetry::register(&*provider.0, &metrics);
         }
