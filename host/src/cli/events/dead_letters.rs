@@ -4,7 +4,7 @@ mod choice;
 mod pages;
 mod shown;
 
-use comfy_table::Table;
+use comfy_table::Cell;
 use plugmesh::event::v1::DeadLetter;
 
 use self::pages::Pages;
@@ -27,7 +27,7 @@ pub(super) async fn run(host: &Host, args: &DlqArgs, terminal: &mut Terminal) ->
 async fn list(host: &Host, args: &DlqListArgs, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let mut pages = Pages::of(host, args.subscription.as_deref().unwrap_or_default());
     // What is shown of a letter is small; the letters themselves, with their events, may not be.
-    let mut rows = if terminal.is_json() { Rows::Json(Vec::new()) } else { Rows::Table(shown::table(), 0) };
+    let mut rows = if terminal.is_json() { Rows::Json(Vec::new()) } else { Rows::Table(Vec::new()) };
     let mut has_more = false;
     'pages: while let Some(letters) = pages.next().await? {
         for letter in letters {
@@ -42,8 +42,12 @@ async fn list(host: &Host, args: &DlqListArgs, terminal: &mut Terminal) -> Resul
         Rows::Json(letters) => {
             terminal.raw(format!("{{\"letters\":[{}]}}\n", letters.join(",")).as_bytes())?;
         }
-        Rows::Table(_, 0) => terminal.remark("no dead letters"),
-        Rows::Table(table, _) => terminal.table(table)?,
+        Rows::Table(rows) if rows.is_empty() => terminal.remark("no dead letters"),
+        Rows::Table(rows) => {
+            let mut table = shown::table();
+            table.add_rows(rows);
+            terminal.table(table)?;
+        }
     }
     if has_more {
         terminal.remark(format_args!("there are more than these {}; see --limit", args.limit));
@@ -68,25 +72,22 @@ async fn show(host: &Host, args: &DlqShowArgs, terminal: &mut Terminal) -> Resul
 
 /// What a list shows.
 enum Rows {
-    Table(Table, usize),
+    Table(Vec<Vec<Cell>>),
     Json(Vec<String>),
 }
 
 impl Rows {
     fn count(&self) -> usize {
         match self {
-            Self::Table(_, count) => *count,
+            Self::Table(rows) => rows.len(),
             Self::Json(letters) => letters.len(),
         }
     }
 
     fn add(&mut self, letter: &DeadLetter) {
         match self {
+            Self::Table(rows) => rows.push(shown::row(letter)),
             Self::Json(letters) => letters.push(shown::json(letter)),
-            Self::Table(table, count) => {
-                table.add_row(shown::row(letter));
-                *count += 1;
-            }
         }
     }
 }
