@@ -20,6 +20,7 @@ mod feeder;
 mod filter;
 mod journal;
 mod keeper;
+pub(crate) mod local;
 mod matches;
 mod open;
 mod outbox;

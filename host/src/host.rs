@@ -20,6 +20,7 @@ use crate::admin;
 use crate::config::{Config, ConfigError, assemble, search};
 use crate::event::Events;
 pub use crate::event::OpenJournalError;
+use crate::events::EventBus;
 use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
@@ -77,6 +78,11 @@ impl Host {
     /// A service that sends any gRPC call where it belongs.
     pub fn channel(&self) -> Channel {
         self.shared.mesh.router().channel()
+    }
+
+    /// The event bus, for this program: it publishes and subscribes without leaving the process.
+    pub fn events(&self) -> EventBus {
+        EventBus::new(self.events.clone(), &self.shared.config.name)
     }
 
     /// Where the gateway listens, as `unix:///path`, `https://host:port` or `http://host:port`.

@@ -134,6 +134,11 @@ impl Participant {
         self.id
     }
 
+    /// What tells its stream from every other one.
+    pub(super) fn epoch(&self) -> u64 {
+        self.id.0
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

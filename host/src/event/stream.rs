@@ -24,10 +24,10 @@ use tonic::{Code, Status};
 use super::outbox::End;
 use super::participant::Participant;
 use super::publish::{Done, Publisher, Publishing};
-use super::receipt::Awaited;
+use super::receipt::{Awaited, Completions};
 
 /// How long a publisher waits for room unless it says how long, and at most.
-const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Frames whose handlers are awaited at once on a stream.
@@ -38,6 +38,8 @@ pub(super) struct Reader<B> {
     participant: Arc<Participant>,
     messages: Messages<B>,
     publisher: Publisher,
+    /// What of `awaited` is done with.
+    completions: Arc<Completions>,
     /// Frames that were read and not published yet, in their order. Credit bounds them.
     waiting: VecDeque<Waiting>,
     /// What the participant may have in `waiting`.
@@ -89,6 +91,7 @@ where
         let limits = participant.bus().limits;
         Self {
             publisher: participant.publisher(),
+            completions: Arc::default(),
             messages: Messages::new(body, limits.frame_bytes),
             participant,
             waiting: VecDeque::new(),
@@ -161,7 +164,7 @@ where
         let ack = Ack::try_from(head.ack).unwrap_or_default();
         let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         let events = spans.len() as u64;
-        let publishing = Publishing::new(message, spans, ack, self.next);
+        let publishing = Publishing::new(message, spans, ack, self.completions.clone(), self.next);
         self.next += 1;
         let bytes = publishing.bytes();
         self.credit.events -= events as i64;
@@ -255,7 +258,7 @@ where
 
     /// Answers for events that are recorded, or that all handlers are done with.
     fn poll_awaited(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(frames) = self.publisher.completions.poll(cx) {
+        while let Poll::Ready(frames) = self.completions.poll(cx) {
             for frame in frames {
                 let Some(unanswered) = self.awaited.remove(&frame) else { continue };
                 let Unanswered { sequence, ack, awaited, mut results, holds } = unanswered;
