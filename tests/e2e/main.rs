@@ -15,6 +15,7 @@
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
 //! - `events`: publishing, subscribing, dead letters
+//! - `events_cli`: the same with the command line, and statistics
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -34,6 +35,7 @@ mod callbacks;
 mod calls;
 mod embedded;
 mod events;
+mod events_cli;
 mod fallback;
 mod grpcurl;
 mod health;
