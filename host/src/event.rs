@@ -5,7 +5,7 @@
 //! - [`publish`]: from a publisher to the subscriptions, which [`topics`] and [`matches`] find.
 //! - [`subscription`]: what waits for whom: [`runs`] or [`entries`], within [`bounds`]; [`parcel`] is what is delivered at once.
 //! - [`durable`]: topics that the [`journal`] keeps. The [`recorder`] records what is published, the [`feeder`] reads for those who are
-//!   behind, the [`keeper`] saves their [`progress`].
+//!   behind, the [`keeper`] saves their [`progress`]. A [`log`] is the journal, or NATS JetStream, which hosts share.
 
 #![allow(dead_code, unused_imports, reason = "plugins do not take part yet")]
 
@@ -21,7 +21,10 @@ mod filter;
 mod journal;
 mod keeper;
 pub(crate) mod local;
+mod log;
 mod matches;
+#[cfg(feature = "nats")]
+mod nats;
 mod open;
 mod outbox;
 mod parcel;

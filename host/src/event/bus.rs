@@ -103,7 +103,7 @@ impl Bus {
             limits,
             topics: Topics::default(),
             counts: BusCounts::default(),
-            dead_letters: DeadLetters::new(durable.as_ref().map(|durable| durable.journal.clone())),
+            dead_letters: DeadLetters::new(durable.as_ref().map(|durable| durable.log.clone())),
             durable,
             groups: Mutex::default(),
             parked: Mutex::default(),
@@ -279,7 +279,7 @@ impl Bus {
                 None => return Err((Code::NotFound, format!("there is no durable name {name:?}"))),
             }
         }
-        let removed = durable.journal.commit(vec![Change::RemoveCursor(name.to_owned())]).await;
+        let removed = durable.log.commit(vec![Change::RemoveCursor(name.to_owned())]).await;
         removed.map(drop).map_err(|error| refusal(&error))
     }
 

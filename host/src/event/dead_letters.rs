@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::entries::{Cause, GivenUp};
-use super::journal::{Change, DeadLetter, Journal, JournalError, NewDeadLetter};
+use super::journal::{Change, DeadLetter, JournalError, NewDeadLetter};
+use super::log::Log;
 
 /// Letters that are kept in memory, and their bytes: a look at what went wrong of late, not an archive. The oldest goes.
 const MAX_LETTERS: usize = 1000;
@@ -28,7 +29,7 @@ pub(super) struct DeadLetters {
 #[derive(Debug)]
 enum Place {
     Memory(Mutex<Letters>),
-    Journal(Arc<Journal>),
+    Log(Log),
 }
 
 #[derive(Debug, Default)]
@@ -89,8 +90,8 @@ impl Cause {
 
 impl DeadLetters {
     /// Those of a host with a journal, or without.
-    pub(super) fn new(journal: Option<Arc<Journal>>) -> Self {
-        let place = journal.map_or_else(|| Place::Memory(Mutex::default()), Place::Journal);
+    pub(super) fn new(log: Option<Log>) -> Self {
+        let place = log.map_or_else(|| Place::Memory(Mutex::default()), Place::Log);
         Self { place, redriven: Arc::default() }
     }
 
@@ -118,8 +119,8 @@ impl DeadLetters {
         after: u64,
         most: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        let journal = match &self.place {
-            Place::Journal(journal) => journal,
+        let log = match &self.place {
+            Place::Log(log) => log,
             Place::Memory(memory) => {
                 let redriven = lock(&self.redriven);
                 let memory = lock(memory);
@@ -131,7 +132,7 @@ impl DeadLetters {
         };
         let (mut found, mut after) = (Vec::new(), after);
         while found.len() < most {
-            let page = journal.dead_letters(subscription.map(str::to_owned), after, PAGE).await?;
+            let page = log.dead_letters(subscription.map(str::to_owned), after, PAGE).await?;
             let is_last = page.len() < PAGE;
             after = page.last().map_or(after, |last| last.id);
             let redriven = lock(&self.redriven);
@@ -151,8 +152,8 @@ impl DeadLetters {
     pub(super) async fn purge(&self, subscription: Option<&str>, ids: &[u64]) -> Result<u64, JournalError> {
         let is_meant =
             |letter: &DeadLetter| is_of(letter, subscription) && (ids.is_empty() || ids.contains(&letter.id));
-        let journal = match &self.place {
-            Place::Journal(journal) => journal,
+        let log = match &self.place {
+            Place::Log(log) => log,
             Place::Memory(memory) => {
                 let redriven = lock(&self.redriven);
                 return Ok(lock(memory).remove(|letter| is_meant(letter) && !redriven.contains(&letter.id)));
@@ -166,7 +167,7 @@ impl DeadLetters {
             let gone: Vec<_> =
                 page.iter().filter(|letter| is_meant(letter)).map(|letter| letter.id).collect();
             if !gone.is_empty() {
-                count += journal.commit(vec![Change::RemoveDeadLetters(gone)]).await?.removed;
+                count += log.commit(vec![Change::RemoveDeadLetters(gone)]).await?.removed;
             }
         }
     }

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use plugmesh::event::Pattern;
 use tokio::sync::{Notify, mpsc};
 
-use super::journal::{Journal, StreamId};
+use super::journal::StreamId;
+use super::log::Log;
 use super::recorder::{MAX_WAITING, Recording};
 use super::subscription::Subscription;
 
 /// The durable side of a bus.
 #[derive(Debug)]
 pub(super) struct Durable {
-    pub(super) journal: Arc<Journal>,
+    pub(super) log: Log,
     topics: Vec<(Pattern, StreamId)>,
     /// Up to this place events have been given to those who are live, or are about to be.
     pub(super) head: AtomicU64,
@@ -29,15 +30,12 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// Topics that are kept in these streams of a journal. What is to be recorded comes out of the receiver.
-    pub(super) fn new(
-        journal: Arc<Journal>,
-        topics: Vec<(Pattern, StreamId)>,
-    ) -> (Self, mpsc::Receiver<Recording>) {
+    /// Topics that are kept in these streams of a log. What is to be recorded comes out of the receiver.
+    pub(super) fn new(log: Log, topics: Vec<(Pattern, StreamId)>) -> (Self, mpsc::Receiver<Recording>) {
         let (recordings, to_record) = mpsc::channel(MAX_WAITING);
-        let last = journal.last_place();
+        let last = log.last_place();
         let durable = Self {
-            journal,
+            log,
             topics,
             head: AtomicU64::new(last),
             delivered: AtomicU64::new(last),

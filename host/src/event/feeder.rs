@@ -67,13 +67,13 @@ async fn prepare(
     let begun = async {
         let Some(position) = place(durable, start).await? else { return Ok(None) };
         if let Some(cursor) = subscription.first_cursor(position) {
-            durable.journal.commit(vec![Change::SaveCursor(cursor)]).await?;
+            durable.log.commit(vec![Change::SaveCursor(cursor)]).await?;
         }
         Ok(Some(position))
     };
     match begun.await {
         Ok(Some(position)) => {
-            let may_lack = if is_beginning { durable.journal.last_place() } else { position };
+            let may_lack = if is_beginning { durable.log.last_place() } else { position };
             bus.after(subscription, subscription.begin(position, may_lack));
         }
         Ok(None) => {
@@ -89,13 +89,13 @@ async fn prepare(
 
 /// The place behind which something begins. `None`: there is none.
 pub(super) async fn place(durable: &Durable, start: Start) -> Result<Option<u64>, JournalError> {
-    let journal = &durable.journal;
+    let log = &durable.log;
     Ok(match start {
         Start::End => Some(durable.head.load(Ordering::SeqCst)),
-        Start::Beginning => Some(journal.first_place() - 1),
-        Start::Time(time) => Some(journal.first_at_or_after(time).await? - 1),
-        Start::AfterPlace(place) => Some(place.min(journal.last_place())),
-        Start::AfterId(id) => journal.find_newest(&id, SEARCHED).await?,
+        Start::Beginning => Some(log.first_place() - 1),
+        Start::Time(time) => Some(log.first_at_or_after(time).await? - 1),
+        Start::AfterPlace(place) => Some(place.min(log.last_place())),
+        Start::AfterId(id) => log.find_newest(&id, SEARCHED).await?,
     })
 }
 
@@ -114,7 +114,7 @@ async fn feed(
         return Ok(());
     }
     let most = u32::try_from(room).unwrap_or(MAX_EVENTS).min(MAX_EVENTS);
-    let read = durable.journal.read(after, most, MAX_BYTES).await?;
+    let read = durable.log.read(after, most, MAX_BYTES).await?;
     let is_wanted = |stream: &str| {
         durable
             .pattern_of(stream)

@@ -80,6 +80,11 @@ pub(crate) struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamId(usize);
 
+impl StreamId {
+    /// That of a log which keeps all events together.
+    pub(crate) const ONLY: Self = Self(0);
+}
+
 /// Events that are being recorded. Ready when they are as durable as their stream says; dropping it does not take them back.
 #[derive(Debug)]
 pub(crate) struct Appending {

@@ -51,7 +51,7 @@ async fn save(durable: &Durable) -> Result<(), JournalError> {
         if changes.is_empty() {
             continue;
         }
-        match durable.journal.commit(changes).await {
+        match durable.log.commit(changes).await {
             Ok(_) => batch.into_iter().for_each(|(subscription, unsaved)| subscription.saved(unsaved)),
             Err(error) => {
                 for (subscription, unsaved) in batch {

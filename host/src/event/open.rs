@@ -16,7 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::bus::{Bus, Limits};
 use super::durable::Durable;
 use super::entries::Redelivery;
-use super::journal::{Journal, JournalOptions, OpenError, Opened};
+use super::journal::{Journal, JournalOptions, OpenError, Opened, StreamId};
+use super::log::Log;
+#[cfg(feature = "nats")]
+use super::nats;
 use super::participant::Permissions;
 use super::progress::Progress;
 use super::recorder::{Recorder, Recording, recent};
@@ -57,17 +60,8 @@ impl Events {
     pub(crate) async fn open(config: &EventsConfig, runtime: &Handle) -> Result<Self, OpenError> {
         let mut workers = Vec::new();
         let mut spawn = |task| workers.push(AbortOnDropHandle::new(task));
-        let mut durable = None;
-        if let Some(journal) = &config.journal {
-            let (journal, opened) = Journal::open(JournalOptions::new(journal)).await?;
-            report(&opened);
-            let patterns = config.journal.iter().flat_map(|journal| &journal.topics);
-            let streams = patterns
-                .filter_map(|topic| Some((topic.pattern.clone(), journal.stream(topic.pattern.as_str())?)));
-            let streams = streams.collect();
-            durable = Some((Durable::new(Arc::new(journal), streams), opened));
-        }
-        let (durable, opened) = match durable {
+        let opened = open_log(config).await?;
+        let (durable, opened) = match opened {
             Some(((durable, to_record), opened)) => (Some((Arc::new(durable), to_record)), opened),
             None => (None, Opened::default()),
         };
@@ -81,9 +75,25 @@ impl Events {
         restore(&bus, &defaults, opened);
         let ending = CancellationToken::new();
         if let Some((durable, to_record)) = durable {
-            let duplicates = recent(&durable).await;
-            let recorder = Recorder::new(bus.clone(), durable.clone(), to_record, duplicates);
-            spawn(runtime.spawn(recorder.run(ending.clone())));
+            match &durable.log {
+                Log::Journal(journal) => {
+                    let duplicates = recent(journal).await;
+                    let recorder =
+                        Recorder::new(bus.clone(), durable.clone(), journal.clone(), to_record, duplicates);
+                    spawn(runtime.spawn(recorder.run(ending.clone())));
+                }
+                #[cfg(feature = "nats")]
+                Log::Nats(nats) => {
+                    let sender = nats::Sender::new(bus.clone(), nats.clone(), to_record);
+                    spawn(runtime.spawn(sender.run(ending.clone())));
+                    spawn(runtime.spawn(nats::follow(
+                        bus.clone(),
+                        durable.clone(),
+                        nats.clone(),
+                        ending.clone(),
+                    )));
+                }
+            }
             spawn(runtime.spawn(feeder::run(bus.clone(), durable.clone(), ending.clone())));
             spawn(runtime.spawn(keeper::run(durable, ending.clone())));
         }
@@ -147,12 +157,41 @@ impl Events {
                 // One that has panicked has logged it.
                 let _ = worker.await;
             }
-            durable.journal.close().await;
+            durable.log.close().await;
         };
         if timeout(CLOSING, closing).await.is_err() {
             tracing::warn!("the journal did not end in time: what was handled last may come once more");
         }
     }
+}
+
+/// Opens what keeps events, if anything does.
+async fn open_log(
+    config: &EventsConfig,
+) -> Result<Option<((Durable, mpsc::Receiver<Recording>), Opened)>, OpenError> {
+    let (log, streams, opened) = match (&config.journal, &config.nats) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(OpenError::TwoLogs),
+        (Some(config), None) => {
+            let (journal, opened) = Journal::open(JournalOptions::new(config)).await?;
+            report(&opened);
+            let streams = config
+                .topics
+                .iter()
+                .filter_map(|topic| Some((topic.pattern.clone(), journal.stream(topic.pattern.as_str())?)));
+            let streams = streams.collect();
+            (Log::Journal(Arc::new(journal)), streams, opened)
+        }
+        #[cfg(feature = "nats")]
+        (None, Some(config)) => {
+            let nats = nats::Nats::open(config).await?;
+            let streams = config.topics.iter().map(|topic| (topic.clone(), StreamId::ONLY)).collect();
+            (Log::Nats(Arc::new(nats)), streams, Opened::default())
+        }
+        #[cfg(not(feature = "nats"))]
+        (None, Some(_)) => return Err(OpenError::WithoutNats),
+    };
+    Ok(Some((Durable::new(log, streams), opened)))
 }
 
 /// Tells people what was found in the journal.

@@ -20,7 +20,7 @@ use super::bounds::Promise;
 use super::bus::Bus;
 use super::duplicates::{self, Duplicates};
 use super::durable::Durable;
-use super::journal::{Appending, JournalError, StreamId};
+use super::journal::{Appending, Journal, JournalError, StreamId};
 use super::matches::{MatchCache, Matches};
 use super::publish::kept;
 use super::receipt::Ticket;
@@ -94,6 +94,7 @@ impl Drop for Turn {
 pub(super) struct Recorder {
     bus: Arc<Bus>,
     durable: Arc<Durable>,
+    journal: Arc<Journal>,
     to_record: mpsc::Receiver<Recording>,
     duplicates: Duplicates,
     matches: MatchCache,
@@ -126,12 +127,14 @@ impl Recorder {
     pub(super) fn new(
         bus: Arc<Bus>,
         durable: Arc<Durable>,
+        journal: Arc<Journal>,
         to_record: mpsc::Receiver<Recording>,
         duplicates: Duplicates,
     ) -> Self {
         Self {
             bus,
             durable,
+            journal,
             to_record,
             duplicates,
             matches: MatchCache::default(),
@@ -174,7 +177,7 @@ impl Recorder {
         let (run, new) = without(&recording.run, &known);
         let state = match &run {
             None => State::Done(Ok(None)),
-            Some(run) => match self.durable.journal.begin_append(recording.stream, run.clone()).await {
+            Some(run) => match self.journal.begin_append(recording.stream, run.clone()).await {
                 Ok(appending) => State::Appending(appending),
                 Err(error) => State::Done(Err(error)),
             },
@@ -327,33 +330,37 @@ async fn next_done(outstanding: &mut VecDeque<Outstanding>) -> Result<Option<u64
 /// What a publisher is told whose events the journal does not take.
 pub(super) fn refusal(error: &JournalError) -> (Code, String) {
     let code = match error {
-        JournalError::Full { .. } | JournalError::LimitReached { .. } => Code::ResourceExhausted,
+        JournalError::Full { .. } | JournalError::LimitReached { .. } | JournalError::BrokerFull { .. } => {
+            Code::ResourceExhausted
+        }
         JournalError::TooLarge { .. } => Code::InvalidArgument,
-        JournalError::Failed { .. } | JournalError::Closed { .. } => Code::Unavailable,
+        JournalError::Failed { .. } | JournalError::Closed { .. } | JournalError::Broker { .. } => {
+            Code::Unavailable
+        }
     };
     (code, error.to_string())
 }
 
 /// What was published a short time ago, by a journal that was just opened.
-pub(super) async fn recent(durable: &Durable) -> Duplicates {
+pub(super) async fn recent(journal: &Journal) -> Duplicates {
     let mut known = Duplicates::new(duplicates::MAX_EVENTS, Instant::now());
-    if let Err(error) = read_recent(durable, &mut known).await {
+    if let Err(error) = read_recent(journal, &mut known).await {
         tracing::warn!(%error, "what was published last cannot be read: events that come once more are not known again");
     }
     known
 }
 
-async fn read_recent(durable: &Durable, known: &mut Duplicates) -> Result<(), JournalError> {
+async fn read_recent(journal: &Journal, known: &mut Duplicates) -> Result<(), JournalError> {
     /// What one read brings.
     const EVENTS: u32 = 16_384;
     const BYTES: usize = 4 << 20;
     let (now, instant) = (SystemTime::now(), Instant::now());
     let since = now.checked_sub(duplicates::WINDOW).unwrap_or(SystemTime::UNIX_EPOCH);
-    let first = durable.journal.first_at_or_after(since).await?;
-    let last = durable.journal.last_place();
+    let first = journal.first_at_or_after(since).await?;
+    let last = journal.last_place();
     let mut after = first.saturating_sub(1).max(last.saturating_sub(duplicates::MAX_EVENTS as u64));
     while after < last {
-        let read = durable.journal.read(after, EVENTS, BYTES).await?;
+        let read = journal.read(after, EVENTS, BYTES).await?;
         for stored in &read.stored {
             let age = now.duration_since(stored.recorded).unwrap_or_default();
             let at = instant.checked_sub(age).unwrap_or(instant);

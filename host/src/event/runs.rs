@@ -52,6 +52,11 @@ impl Runs {
         dropped
     }
 
+    /// So many events are gone that were wanted.
+    pub(super) fn miss(&mut self, events: u64) {
+        self.gap += events;
+    }
+
     /// Drops the oldest until a new run has room, and the beginning of that if it is too long by itself.
     fn make_room(&mut self, run: &mut Run) -> usize {
         let mut dropped = 0;

@@ -77,7 +77,7 @@ impl Events {
     /// What the bus has done and is doing.
     pub(crate) fn statistics(&self) -> Statistics {
         let bus: &Bus = self.bus();
-        let journal = bus.durable().map(|durable| &durable.journal);
+        let journal = bus.durable().map(|durable| &durable.log);
         let last = journal.map_or(0, |journal| journal.last_place());
         let mut named = BTreeMap::<Arc<str>, SubscriptionStatistics>::new();
         let mut others = SubscriptionStatistics::nothing(OTHERS);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plugmesh::event::Pattern;
 
-use super::super::decode::{Decoder, Section, choice, duration, integer, list, parsed, path, size};
+use super::super::decode::{Decoder, Section, choice, duration, integer, list, parsed, path, size, string};
 use super::super::defaults::{
     ACK_DEADLINE, DEAD_LETTER_BYTES, DEAD_LETTERS, EVENT_SIZE, EVENT_SIZES, JOURNAL_SIZE, JOURNAL_SIZES,
     LIMITS, MAX_ATTEMPTS, MAX_ENTRIES, MAX_REDELIVERY_INTERVAL, QUEUE, QUEUE_BYTES, QUEUE_SIZES, QUEUES,
@@ -13,6 +13,9 @@ use super::super::defaults::{
 };
 use super::super::size::ByteSize;
 use super::super::yaml::Node;
+
+/// Servers that may keep an event: as many as JetStream has.
+const MAX_REPLICAS: u32 = 5;
 
 /// How events are carried.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,8 @@ pub struct EventsConfig {
     pub redelivery: RedeliveryConfig,
     /// Where durable topics are kept; none: no topic is durable.
     pub journal: Option<JournalConfig>,
+    /// NATS, if it keeps the events of durable topics instead of a journal.
+    pub nats: Option<NatsConfig>,
 }
 
 /// How an event is delivered until it is acknowledged.
@@ -57,6 +62,25 @@ pub struct JournalConfig {
     pub max_dead_letters: u32,
     /// Most bytes of dead letters; beyond it the oldest goes.
     pub max_dead_letter_size: ByteSize,
+}
+
+/// NATS JetStream as what keeps the events of durable topics: hosts that use the same stream share them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NatsConfig {
+    /// Its servers, as URLs: `nats://` or `tls://`.
+    pub servers: Vec<String>,
+    /// Name of the stream, and first part of its subjects.
+    pub stream: String,
+    /// Durable topics.
+    pub topics: Vec<Pattern>,
+    /// How long an event is kept; none: for ever.
+    pub max_age: Option<Duration>,
+    /// Bytes of events that are kept; none: as many as there is room for.
+    pub max_size: Option<ByteSize>,
+    /// Events that are kept; none: as many as there is room for.
+    pub max_events: Option<u32>,
+    /// Servers of a cluster that keep each event.
+    pub replicas: u32,
 }
 
 /// Durable topics, and how long their events are kept.
@@ -92,6 +116,7 @@ impl Default for EventsConfig {
             queue_size: QUEUE_BYTES,
             redelivery: RedeliveryConfig::default(),
             journal: None,
+            nats: None,
         }
     }
 }
@@ -105,6 +130,28 @@ impl Default for RedeliveryConfig {
             max_interval: MAX_REDELIVERY_INTERVAL,
             blocks_key: true,
         }
+    }
+}
+
+impl NatsConfig {
+    /// The stream "plugmesh" on these servers, without any durable topic.
+    pub fn new(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            servers: servers.into_iter().map(Into::into).collect(),
+            stream: "plugmesh".to_owned(),
+            topics: Vec::new(),
+            max_age: None,
+            max_size: None,
+            max_events: None,
+            replicas: 1,
+        }
+    }
+
+    /// Also keeps the events of these topics.
+    #[must_use]
+    pub fn topic(mut self, topics: Pattern) -> Self {
+        self.topics.push(topics);
+        self
     }
 }
 
@@ -143,6 +190,7 @@ pub(super) fn events(d: &mut Decoder<'_>, node: &Node) -> Option<EventsConfig> {
     let queue_size = section.optional(d, "queue_size", |d, node| size(d, node, &QUEUE_SIZES));
     let redelivery = section.optional(d, "redelivery", redelivery);
     let journal = section.optional(d, "journal", journal);
+    let nats = section.optional(d, "nats", nats);
     section.finish(d);
     Some(EventsConfig {
         max_event_size: max_event_size.unwrap_or(defaults.max_event_size),
@@ -150,6 +198,7 @@ pub(super) fn events(d: &mut Decoder<'_>, node: &Node) -> Option<EventsConfig> {
         queue_size: queue_size.unwrap_or(defaults.queue_size),
         redelivery: redelivery.unwrap_or_default(),
         journal,
+        nats,
     })
 }
 
@@ -197,6 +246,40 @@ fn journal(d: &mut Decoder<'_>, node: &Node) -> Option<JournalConfig> {
         topics,
         max_dead_letters: letters.unwrap_or(defaults.max_dead_letters),
         max_dead_letter_size: letter_size.unwrap_or(defaults.max_dead_letter_size),
+        ..defaults
+    })
+}
+
+fn nats(d: &mut Decoder<'_>, node: &Node) -> Option<NatsConfig> {
+    let mut section = Section::open(d, node)?;
+    let servers = section.required(d, "servers", |d, node| list(d, node, MAX_ENTRIES, string));
+    let stream = section.optional(d, "stream", string);
+    let topics = section.required(d, "topics", |d, node| list(d, node, MAX_ENTRIES, parsed));
+    let max_age = section.optional(d, "max_age", |d, node| duration(d, node, &RETENTION_AGES));
+    let max_size = section.optional(d, "max_size", |d, node| size(d, node, &JOURNAL_SIZES));
+    let max_events = section.optional(d, "max_events", |d, node| integer(d, node, 1..=u32::MAX));
+    let replicas = section.optional(d, "replicas", |d, node| integer(d, node, 1..=MAX_REPLICAS));
+    section.finish(d);
+    let defaults = NatsConfig::new(servers?);
+    let stream = stream.unwrap_or_else(|| defaults.stream.clone());
+    let is_name = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if !is_name(&stream) {
+        return d.refuse_with(
+            node,
+            format_args!("{stream:?} is no name of a stream"),
+            "use up to 64 letters, digits, `-` and `_`",
+        );
+    }
+    Some(NatsConfig {
+        stream,
+        topics: topics?,
+        max_age,
+        max_size,
+        max_events,
+        replicas: replicas.unwrap_or(defaults.replicas),
         ..defaults
     })
 }

@@ -73,6 +73,25 @@ pub enum OpenError {
         #[source]
         source: crate::BoxError,
     },
+    /// The broker that should keep the events does not.
+    #[error(
+        "cannot keep events in NATS at {servers}; check `events.nats`, and that the server runs with JetStream (-js)"
+    )]
+    Nats {
+        /// Where it should be.
+        servers: String,
+        /// Why.
+        #[source]
+        source: crate::BoxError,
+    },
+    /// This program cannot use NATS.
+    #[error(
+        "this program was built without NATS; build it with `--features nats`, or configure `events.journal`"
+    )]
+    WithoutNats,
+    /// Events are to be kept in two places.
+    #[error("events are kept by `events.journal` or by `events.nats`; leave one of them out")]
+    TwoLogs,
     /// No thread could be had.
     #[error("the journal cannot start its thread; check the limits of processes (ulimit -u)")]
     Thread(#[source] io::Error),
@@ -112,6 +131,26 @@ pub(crate) enum JournalError {
         /// The journal.
         path: Arc<Path>,
         /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The broker that keeps the events does not do it.
+    #[error("NATS at {servers} does not {what}; check that it runs, and what it logs")]
+    Broker {
+        /// Where it should be.
+        servers: Arc<str>,
+        /// What it was asked to do.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The broker has no room.
+    #[error("NATS at {servers} has no room; give JetStream more, or let the stream keep less")]
+    BrokerFull {
+        /// Where it is.
+        servers: Arc<str>,
+        /// What it said.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },

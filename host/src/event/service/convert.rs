@@ -32,7 +32,7 @@ pub(super) fn letter(letter: DeadLetter) -> pb::DeadLetter {
 pub(super) async fn stats(bus: &Bus) -> Result<pb::GetStatsResponse, JournalError> {
     let counts = &bus.counts;
     let journal = match bus.durable() {
-        Some(durable) => Some(durable.journal.stats().await?),
+        Some(durable) => Some(durable.log.stats().await?),
         None => None,
     };
     let last = journal.as_ref().map_or(0, |journal| journal.last_place);

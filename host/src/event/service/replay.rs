@@ -69,13 +69,14 @@ impl Replay {
             None => Start::Beginning,
             Some(from) => start(Some(&from)).map_err(|error| Status::new(error.code(), error.to_string()))?,
         };
+        durable.log.refresh().await.map_err(|error| failed(&error))?;
         let after = place(durable, from).await.map_err(|error| failed(&error))?;
         Ok(Self {
             durable: durable.clone(),
             spec,
             waiting: VecDeque::new(),
             after: after.ok_or_else(|| Status::not_found("the journal holds no event with that id"))?,
-            last: durable.journal.last_place(),
+            last: durable.log.last_place(),
             left: if limit == 0 { u64::MAX } else { limit },
             reading: None,
         })
@@ -115,10 +116,10 @@ impl Stream for Replay {
             if self.after >= self.last {
                 return Poll::Ready(None);
             }
-            let (journal, after) = (self.durable.journal.clone(), self.after);
+            let (log, after) = (self.durable.log.clone(), self.after);
             let reading = self
                 .reading
-                .get_or_insert_with(|| Box::pin(async move { journal.read(after, EVENTS, BYTES).await }));
+                .get_or_insert_with(|| Box::pin(async move { log.read(after, EVENTS, BYTES).await }));
             let read = ready!(reading.as_mut().poll(cx));
             self.reading = None;
             match read {

@@ -83,6 +83,15 @@ impl Subscription {
         self.counts.dropped(dropped);
     }
 
+    /// An event that it wants is gone: there was no room for it.
+    pub(in super::super) fn miss_live(&self) {
+        match &mut self.state().queue {
+            Queue::Runs { runs, .. } => runs.miss(1),
+            Queue::Entries(entries) => entries.miss(1),
+        }
+        self.counts.dropped(1);
+    }
+
     /// Adds a dead letter once more, if there is room for it.
     pub(in super::super) fn push_letter(&self, event: &Bytes, letter: Redriven) -> bool {
         let mut state = self.state();

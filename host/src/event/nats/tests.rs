@@ -1,0 +1,173 @@
+//! Hosts that share topics, against a real nats-server.
+
+mod server;
+
+use std::time::Duration;
+
+use plugmesh::event::v1::bus_frame::Frame as Told;
+use plugmesh::event::v1::{Ack, Delivery, EventResult, Overflow, Start, Subscription, start::At};
+use tokio::runtime::Handle;
+use tonic::Code;
+
+use self::server::Server;
+use super::super::participant::Permissions;
+use super::super::peer::{Peer, events, group, names, to};
+use super::super::*;
+use crate::config::{EventsConfig, NatsConfig};
+
+/// A host that keeps what begins with "order." on a server.
+async fn open(server: &Server) -> Events {
+    let nats = NatsConfig::new([server.url()]).topic("order.>".parse().unwrap());
+    let config = EventsConfig { nats: Some(nats), ..EventsConfig::default() };
+    Events::open(&config, &Handle::current()).await.unwrap()
+}
+
+async fn peer(events: &Events) -> Peer {
+    Peer::connect_with(events.bus(), Permissions::default(), events.defaults().clone()).await
+}
+
+fn from(at: At, what: Subscription) -> Subscription {
+    Subscription { start: Some(Start { at: Some(at) }), ..what }
+}
+
+fn spilled() -> Subscription {
+    Subscription { overflow: Overflow::Spill as i32, ..to("order.>") }
+}
+
+/// The next so many events that a peer gets: ids and places.
+async fn delivered(peer: &mut Peer, count: usize) -> (Vec<String>, Vec<u64>) {
+    let (mut ids, mut places) = (Vec::new(), Vec::new());
+    while ids.len() < count {
+        match peer.told().await {
+            Told::Delivery(Delivery { events, places: at, .. }) => {
+                ids.extend(events.into_iter().map(|event| event.id));
+                places.extend(at);
+            }
+            Told::Credit(_) => {}
+            told => panic!("{told:?}"),
+        }
+    }
+    (ids, places)
+}
+
+/// Starts a server, or says why not and ends the test.
+macro_rules! server {
+    () => {
+        match Server::start() {
+            Some(server) => server,
+            None => return,
+        }
+    };
+}
+
+#[tokio::test]
+async fn what_one_host_publishes_comes_to_those_who_are_live_on_another() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here, mut there) = (peer(&one).await, peer(&one).await, peer(&other).await);
+    here.subscribe(1, to("order.*"), 100).await;
+    there.subscribe(1, to("order.placed"), 100).await;
+    let sent =
+        [events("order.placed", 0..3), events("order.paid", 3..4), events("order.placed", 4..5)].concat();
+    publisher.publish(1, Ack::Durable, &sent);
+    assert_eq!(publisher.published().await, (1, vec![]));
+    assert_eq!(delivered(&mut here, 5).await, (names(&[0, 1, 2, 3, 4]), vec![1, 2, 3, 4, 5]));
+    assert_eq!(delivered(&mut there, 4).await, (names(&[0, 1, 2, 4]), vec![1, 2, 3, 5]));
+    let mut publisher = peer(&other).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 5..6));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    assert_eq!(delivered(&mut here, 1).await, (names(&[5]), vec![6]));
+    assert_eq!(delivered(&mut there, 1).await, (names(&[5]), vec![6]));
+}
+
+#[tokio::test]
+async fn an_event_that_was_published_on_another_host_is_known() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut first, mut second) = (peer(&one).await, peer(&other).await);
+    first.publish(1, Ack::Durable, &events("order.placed", 0..2));
+    assert_eq!(first.published().await, (1, vec![]));
+    second.publish(1, Ack::Durable, &events("order.placed", 1..3));
+    let duplicate = EventResult { index: 0, duplicate: true, ..EventResult::default() };
+    assert_eq!(second.published().await, (1, vec![duplicate]));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_no_subject_is_refused() {
+    let server = server!();
+    let bus = open(&server).await;
+    let mut publisher = peer(&bus).await;
+    let sent = [events("order.placed by mail", 0..1), events("order.placed", 1..2)].concat();
+    publisher.publish(1, Ack::Durable, &sent);
+    let (_, results) = publisher.published().await;
+    assert_eq!(results.len(), 1, "{results:?}");
+    assert_eq!((results[0].index, results[0].code), (0, Code::InvalidArgument as i32));
+    assert!(results[0].message.contains("cannot be kept in NATS"), "{results:?}");
+}
+
+#[tokio::test]
+async fn who_publishes_waits_for_the_handlers_of_its_host() {
+    let server = server!();
+    let bus = open(&server).await;
+    let (mut publisher, mut handler) = (peer(&bus).await, peer(&bus).await);
+    handler.subscribe(1, group("order.>", "billing"), 100).await;
+    publisher.publish(1, Ack::Handled, &events("order.placed", 0..2));
+    let (first, ids) = handler.delivered().await;
+    assert_eq!(ids[0], "0");
+    let mut handled: Vec<_> = (first..first + ids.len() as u64).collect();
+    if ids.len() == 1 {
+        handled.push(handler.delivered().await.0);
+    }
+    assert_eq!(publisher.told_by_now().await, None);
+    handler.acknowledge(1, handled, vec![]);
+    assert_eq!(publisher.published().await, (1, vec![]));
+}
+
+#[tokio::test]
+async fn what_is_in_the_stream_is_read_from_its_beginning_and_then_live() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut late) = (peer(&one).await, peer(&other).await);
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..300));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    late.subscribe(1, from(At::Beginning(true), spilled()), 10_000).await;
+    let ids: Vec<_> = (0..300).collect();
+    assert_eq!(delivered(&mut late, 300).await.0, names(&ids));
+    publisher.publish(2, Ack::Durable, &events("order.placed", 300..301));
+    assert_eq!(delivered(&mut late, 1).await, (names(&[300]), vec![301]));
+    let mut later = peer(&other).await;
+    later.subscribe(1, from(At::AfterId("297".to_owned()), spilled()), 10_000).await;
+    assert_eq!(delivered(&mut later, 3).await.1, [299, 300, 301]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_loses_nothing_and_the_tail_goes_on() {
+    let mut server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut there) = (peer(&one).await, peer(&other).await);
+    there.subscribe(1, to("order.>"), 10_000).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..100));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    server.kill();
+    publisher.publish(2, Ack::Durable, &events("order.placed", 100..110));
+    let (_, refused) = publisher.published().await;
+    assert_eq!(refused.len(), 10);
+    assert!(refused.iter().all(|result| result.code == Code::Unavailable as i32), "{refused:?}");
+    server.restart();
+    // What was refused may have been kept, and is known by its id then.
+    let mut frame = 3;
+    loop {
+        publisher.publish(frame, Ack::Durable, &events("order.placed", 100..110));
+        let (_, results) = publisher.published().await;
+        frame += 1;
+        if results.iter().all(|result| result.code == 0) {
+            break;
+        }
+    }
+    let (ids, places) = delivered(&mut there, 110).await;
+    let mut sorted: Vec<u32> = ids.iter().map(|id| id.parse().unwrap()).collect();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..110).collect::<Vec<_>>(), "each of them, and none twice");
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(tokio::time::timeout(Duration::ZERO, there.told()).await.ok(), None);
+}
