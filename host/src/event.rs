@@ -33,6 +33,7 @@ mod participant;
 mod peer;
 mod progress;
 mod publish;
+mod pulled;
 mod receipt;
 mod recorder;
 mod run;

@@ -212,6 +212,9 @@ impl Bus {
         }
         let subscription = match progress {
             Some(progress) => Subscription::with_progress(name.into(), spec, Some(progress)),
+            None if spec.durable_name().is_some() && self.shares_names() => {
+                Subscription::pulled(name.into(), spec)
+            }
             None => Subscription::new(name.into(), spec),
         };
         subscription.join(id, signal);
@@ -219,6 +222,11 @@ impl Bus {
         self.topics.insert(&subscription.spec.patterns, &subscription);
         self.prepare(&subscription);
         Ok(subscription)
+    }
+
+    /// Whether durable names are shared with other hosts.
+    fn shares_names(&self) -> bool {
+        self.durable.as_ref().is_some_and(|durable| durable.log.shares_names())
     }
 
     /// Adds a durable subscription that goes on where it was before this host started.
@@ -275,7 +283,7 @@ impl Bus {
                     subscription.refuse(Code::NotFound, "its durable name was deleted".to_owned());
                     self.remove(&mut groups, &subscription);
                 }
-                None if is_parked() => {}
+                None if is_parked() || self.shares_names() => {}
                 None => return Err((Code::NotFound, format!("there is no durable name {name:?}"))),
             }
         }
@@ -359,7 +367,11 @@ impl Bus {
     /// Ends a subscription that nobody takes part in any more.
     fn tidy(&self, subscription: &Arc<Subscription>) {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        let lingers = subscription.spec.mode == Mode::AtLeastOnce && subscription.spec.identity().is_some();
+        let is_pulled = subscription.is_pulled();
+        // What others can have they should.
+        let lingers = subscription.spec.mode == Mode::AtLeastOnce
+            && subscription.spec.identity().is_some()
+            && !is_pulled;
         match subscription.unused_since(now()) {
             None => return,
             Some(since) if lingers && now() < since + LINGER => {
@@ -373,6 +385,10 @@ impl Bus {
         } else if !subscription.park() {
             // Somebody who takes no more events is still at some.
             self.timekeeper.schedule(now() + LINGER, subscription);
+        } else if let Some(durable) = &self.durable
+            && is_pulled
+        {
+            durable.unsaved.add(subscription);
         }
     }
 

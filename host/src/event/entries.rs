@@ -23,6 +23,7 @@ use super::bounds::{Bounds, Load, Overflow};
 use super::dead_letters::Redriven;
 use super::parcel::{Budget, Parcel};
 use super::progress::{Progress, Verdict};
+use super::pulled::Pulled;
 use super::receipt::Receipt;
 use crate::resilience::backoff::Backoff;
 
@@ -93,6 +94,8 @@ pub(super) struct Entries {
     gap: u64,
     /// Of a subscription that gets its events from the journal.
     pub(super) progress: Option<Progress>,
+    /// Of one whose durable name the log shares among hosts.
+    pub(super) pulled: Option<Pulled>,
     /// Dead letters that were handled after all.
     pub(super) letters_handled: Vec<Redriven>,
 }
@@ -119,6 +122,7 @@ impl Entries {
             in_flight: 0,
             gap: 0,
             progress,
+            pulled: None,
             letters_handled: Vec::new(),
         }
     }
@@ -135,6 +139,11 @@ impl Entries {
 
     /// Adds an event. Gives how many were dropped, it or others. A publisher that may block has asked for room before.
     pub(super) fn push(&mut self, mut arrival: Arrival) -> usize {
+        if self.pulled.is_some() {
+            // It comes again, to this host or to another: who publishes does not wait for that.
+            arrival.receipt.into_iter().for_each(Receipt::handled);
+            return 0;
+        }
         let has_room = self.room() > 0 || self.overflow == Overflow::Block && self.has_members();
         if let (Some(progress), Some(place)) = (&mut self.progress, arrival.place) {
             let verdict = progress.recorded(place, has_room);
@@ -168,6 +177,17 @@ impl Entries {
         }
     }
 
+    /// Adds an event of its durable name, unless it is here already. So many deliveries of it have failed elsewhere.
+    pub(super) fn push_pulled(&mut self, arrival: Arrival, attempts: u32) {
+        let has_members = self.has_members();
+        let (Some(pulled), Some(place)) = (&mut self.pulled, arrival.place) else { return };
+        match has_members {
+            false => pulled.give_back(place),
+            true if pulled.admit(place) => self.enter(arrival, attempts, None),
+            true => {}
+        }
+    }
+
     /// Adds an event that was a dead letter.
     pub(super) fn push_letter(&mut self, arrival: Arrival, letter: Redriven) {
         self.enter(arrival, 0, Some(letter));
@@ -190,8 +210,14 @@ impl Entries {
     /// Nobody is there any more: what waits is read from the journal again when somebody comes. `false`: not
     /// while members are at events.
     pub(super) fn park(&mut self) -> bool {
-        let Some(progress) = self.progress.as_mut().filter(|_| self.in_flight == 0) else { return false };
-        progress.park();
+        if self.in_flight > 0 {
+            return false;
+        }
+        match (&mut self.progress, &mut self.pulled) {
+            (Some(progress), _) => progress.park(),
+            (None, Some(pulled)) => pulled.park(),
+            (None, None) => return false,
+        }
         self.load.empty();
         self.shared.clear();
         self.keys.clear();
@@ -331,6 +357,9 @@ impl Entries {
     fn is_done(&mut self, entry: Entry, is_handled: bool) {
         if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
             progress.done(place, is_handled);
+        }
+        if let (Some(pulled), Some(place)) = (&mut self.pulled, entry.place) {
+            pulled.done(place);
         }
         if is_handled {
             entry.receipt.into_iter().for_each(Receipt::handled);

@@ -40,6 +40,14 @@ pub(super) async fn run(bus: Arc<Bus>, durable: Arc<Durable>, ending: Cancellati
             let done = match subscription.wanted() {
                 None => Ok(()),
                 Some(Wanted::Place(start)) => prepare(&bus, &durable, &subscription, start).await,
+                Some(Wanted::Name(start)) => {
+                    durable.log.hand_out(&bus, &subscription, Some(start));
+                    Ok(())
+                }
+                Some(Wanted::More) => {
+                    durable.log.hand_out(&bus, &subscription, None);
+                    Ok(())
+                }
                 Some(Wanted::Events { after, room }) => {
                     feed(&bus, &durable, &subscription, after, room).await
                 }

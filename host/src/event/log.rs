@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::bus::Bus;
 use super::journal::{Change, Committed, DeadLetter, Journal, JournalError, Read, Stats};
 #[cfg(feature = "nats")]
 use super::nats::Nats;
+use super::progress::Start;
+use super::subscription::Subscription;
 
 /// Events with their places, dead letters, and how far durable names have come. Clones share it.
 ///
@@ -104,6 +107,16 @@ impl Log {
             Self::Journal(journal) => journal.find_newest(id, most).await,
             #[cfg(feature = "nats")]
             Self::Nats(nats) => nats.find_newest(id, most).await,
+        }
+    }
+
+    /// Has the events of a durable name handed out. `start`: where it begins, if it is new here.
+    pub(super) fn hand_out(&self, bus: &Arc<Bus>, subscription: &Arc<Subscription>, start: Option<Start>) {
+        match self {
+            // It has cursors instead.
+            Self::Journal(_) => drop((bus, subscription, start)),
+            #[cfg(feature = "nats")]
+            Self::Nats(nats) => nats.hand_out(bus, subscription, start),
         }
     }
 

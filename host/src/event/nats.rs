@@ -5,11 +5,13 @@
 //!
 //! - [`sender`]: from publishers to the stream. [`tail`]: from the stream to those who are live, in its order, whoever published.
 //! - [`read`]: what is in the stream, for those who are behind. [`letters`]: dead letters.
+//! - [`puller`]: events of durable names, which a consumer of JetStream hands out to all hosts that have members.
 //! - [`names`]: subjects, and what goes with a message.
 
 mod letters;
 mod names;
 mod pending;
+mod puller;
 mod read;
 mod sender;
 mod tail;
@@ -30,7 +32,9 @@ use plugmesh::event::Pattern;
 
 use self::names::Names;
 use self::pending::Pending;
+use self::puller::Pullers;
 pub(super) use self::sender::Sender;
+use self::sender::text;
 pub(super) use self::tail::follow;
 use super::duplicates;
 use super::journal::{JournalError, OpenError, Stats};
@@ -55,6 +59,7 @@ pub(super) struct Nats {
     events: AtomicU64,
     letters: AtomicU64,
     pending: Pending,
+    pullers: Pullers,
 }
 
 impl Nats {
@@ -112,6 +117,7 @@ impl Nats {
             events: events.messages.into(),
             letters: letters.messages.into(),
             pending: Pending::default(),
+            pullers: Pullers::default(),
         })
     }
 
@@ -160,6 +166,7 @@ impl Nats {
 
     /// Sends what waits.
     pub(super) async fn close(&self) {
+        self.stop_pulling();
         if let Err(error) = self.context.client().flush().await {
             tracing::warn!(%error, "what was handled last may come once more: NATS was not told");
         }

@@ -26,7 +26,8 @@ use super::durable::Worker;
 use super::entries::{Due, Entries, Failure, GivenUp, MemberId, Settled, Signal};
 use super::journal::NewDeadLetter;
 use super::parcel::{Budget, Parcel};
-use super::progress::{Progress, Stage};
+use super::progress::{Progress, Stage, Start};
+use super::pulled::Pulled;
 use super::runs::Runs;
 
 /// Events that were given up and are not saved yet: with so many, nothing more is delivered until they are, so that a disk that is full
@@ -102,6 +103,16 @@ impl Subscription {
     pub(super) fn new(name: Arc<str>, spec: Spec) -> Arc<Self> {
         let progress = spec.start.clone().map(Progress::new);
         Self::with_progress(name, spec, progress)
+    }
+
+    /// One whose durable name the log shares among hosts: it hands out the events.
+    pub(super) fn pulled(name: Arc<str>, spec: Spec) -> Arc<Self> {
+        let start = spec.start.clone().unwrap_or(Start::End);
+        let subscription = Self::with_progress(name, spec, None);
+        if let Queue::Entries(entries) = &mut subscription.state().queue {
+            entries.pulled = Some(Pulled::new(start));
+        }
+        subscription
     }
 
     /// One that goes on where it was.
@@ -387,6 +398,8 @@ impl State {
     fn room(&self) -> usize {
         match &self.queue {
             Queue::Runs { runs, .. } => runs.load.room(runs.bounds),
+            // What is published comes by way of the log.
+            Queue::Entries(entries) if entries.pulled.is_some() => usize::MAX,
             Queue::Entries(entries) => match &entries.progress {
                 // Who asks is a publisher that would rather wait; while nobody is there, that would be in vain.
                 Some(_) if !entries.has_members() => usize::MAX,

@@ -316,7 +316,7 @@ async fn what_was_deleted_before_it_was_read_is_told() {
         assert_eq!(publisher.published().await.1, []);
     }
     // What is kept is cut at times.
-    while bus.bus().durable().unwrap().journal.stats().await.unwrap().events > 60 {
+    while bus.bus().durable().unwrap().log.stats().await.unwrap().events > 60 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     one.credit(1, 1000);

@@ -196,6 +196,9 @@ impl Entries {
         if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
             progress.done(place, false);
         }
+        if let (Some(pulled), Some(place)) = (&mut self.pulled, entry.place) {
+            pulled.done(place);
+        }
         GivenUp { entry, cause, reason }
     }
 

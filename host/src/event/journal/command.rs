@@ -8,6 +8,7 @@ use super::StreamId;
 use super::error::JournalError;
 use super::store::{Cursor, NewDeadLetter};
 use super::writer::Writer;
+use crate::event::pulled::Settled;
 use crate::event::run::Run;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
@@ -30,6 +31,8 @@ pub(crate) enum Change {
     RemoveCursor(String),
     /// An event is given up.
     AddDeadLetter(NewDeadLetter),
+    /// What became of events of a durable name. Nothing to a journal, which keeps cursors.
+    Settle(String, Settled),
     /// Dead letters were dealt with, by id. Those that are not there do not matter.
     RemoveDeadLetters(Vec<u64>),
 }
@@ -115,6 +118,9 @@ impl Change {
             Self::RemoveCursor(name) => name.len(),
             Self::AddDeadLetter(letter) => {
                 letter.event.len() + letter.reason.len() + letter.subscription.len()
+            }
+            Self::Settle(name, settled) => {
+                name.len() + size_of_val(&settled.done[..]) + size_of_val(&settled.given_back[..])
             }
             Self::RemoveDeadLetters(ids) => size_of_val(&ids[..]),
         }

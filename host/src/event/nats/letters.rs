@@ -28,7 +28,9 @@ impl Nats {
                     }
                 }
                 // JetStream itself knows how far durable names have come.
-                Change::SaveCursor(_) | Change::RemoveCursor(_) => {}
+                Change::SaveCursor(_) => {}
+                Change::RemoveCursor(name) => self.forget(&name).await?,
+                Change::Settle(name, settled) => self.settle(&name, settled).await?,
             }
         }
         Ok(committed)

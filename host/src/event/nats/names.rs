@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use aws_lc_rs::digest::{Context, SHA256};
 use plugmesh::cloudevents::EventRef;
+use plugmesh::event::Pattern;
 
 /// What a message is: an event in the structured mode of the CloudEvents binding for NATS.
 const CONTENT_TYPE: &str = "application/cloudevents+protobuf";
@@ -45,6 +46,23 @@ impl Names {
     /// All events.
     pub(super) fn all_events(&self) -> String {
         format!("{}>", self.prefix)
+    }
+
+    /// What a consumer gets that wants these topics: all events if it is not just one pattern, which is all that a server knows before 2.10.
+    pub(super) fn filter(&self, patterns: &[Pattern]) -> String {
+        match patterns {
+            [pattern] => format!("{}{pattern}", self.prefix),
+            _ => self.all_events(),
+        }
+    }
+
+    /// The consumer of a durable name: what it may not have in its name is written in hexadecimal.
+    pub(super) fn consumer(name: &str) -> String {
+        let escaped = name.bytes().map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            other => format!("={other:02X}"),
+        });
+        escaped.collect()
     }
 
     /// What goes with an event.

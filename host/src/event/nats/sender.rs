@@ -177,7 +177,7 @@ impl Nats {
 }
 
 /// An error with its causes.
-fn text(error: &dyn std::error::Error) -> String {
+pub(super) fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -50,6 +50,17 @@ struct Tail {
     position: u64,
 }
 
+/// Ends what asks for events with a host that is dropped.
+struct EndsPulling(Option<Arc<Nats>>);
+
+impl Drop for EndsPulling {
+    fn drop(&mut self) {
+        if let Some(nats) = &self.0 {
+            nats.stop_pulling();
+        }
+    }
+}
+
 /// Follows the stream until it is told to end.
 pub(in super::super) async fn follow(
     bus: Arc<Bus>,
@@ -57,21 +68,24 @@ pub(in super::super) async fn follow(
     nats: Arc<Nats>,
     ending: CancellationToken,
 ) {
+    let mut pulling = EndsPulling(Some(nats.clone()));
     let position = durable.delivered.load(Ordering::SeqCst);
     let mut tail =
         Tail { bus, durable, nats, matches: MatchCache::default(), stuck: HashSet::new(), position };
     loop {
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = ending.cancelled() => break,
             followed = tail.follow() => if let Err(error) = followed {
                 tracing::warn!(servers = %tail.nats.servers, error, position = tail.position, "the stream in NATS cannot be followed; trying again");
             }
         }
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = ending.cancelled() => break,
             () = sleep(PAUSE) => {}
         }
     }
+    // What members have said is still to be told: closing ends it.
+    pulling.0 = None;
 }
 
 impl Tail {

@@ -171,3 +171,105 @@ async fn a_server_that_is_killed_loses_nothing_and_the_tail_goes_on() {
     assert!(places.is_sorted(), "{places:?}");
     assert_eq!(tokio::time::timeout(Duration::ZERO, there.told()).await.ok(), None);
 }
+
+fn durable(name: &str) -> Subscription {
+    Subscription { durable_name: name.to_owned(), ..to("order.>") }
+}
+
+/// Takes events until there are no more for a while, or as many, and acknowledges them. Gives their ids.
+async fn handle(peer: &mut Peer, count: usize) -> Vec<String> {
+    let mut handled = Vec::new();
+    while handled.len() < count {
+        let (first, ids) = peer.delivered().await;
+        peer.acknowledge(1, (first..first + ids.len() as u64).collect(), vec![]);
+        handled.extend(ids);
+    }
+    handled
+}
+
+#[tokio::test]
+async fn a_durable_name_goes_on_where_it_was_on_another_host() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here) = (peer(&one).await, peer(&one).await);
+    here.subscribe(1, durable("billing.eu"), 100).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..5));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    assert_eq!(handle(&mut here, 5).await, names(&[0, 1, 2, 3, 4]));
+    drop((here, publisher));
+    one.close().await;
+    let (mut publisher, mut there) = (peer(&other).await, peer(&other).await);
+    publisher.publish(1, Ack::Durable, &events("order.placed", 5..7));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    there.subscribe(1, durable("billing.eu"), 100).await;
+    assert_eq!(handle(&mut there, 2).await, names(&[5, 6]));
+}
+
+#[tokio::test]
+async fn members_of_a_durable_name_on_two_hosts_share_its_events_and_lose_none_of_a_host_that_is_gone() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here) = (peer(&other).await, peer(&one).await);
+    here.subscribe(1, durable("billing"), 10).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..20));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    // It has ten, and answers for three of them. Nobody hears of that before it is saved.
+    let mut first = Vec::new();
+    while first.len() < 10 {
+        first.extend(here.delivered().await.1);
+    }
+    here.acknowledge(1, vec![1, 2, 3], vec![]);
+    while one.statistics().subscriptions[0].lag > 17 {
+        tokio::task::yield_now().await;
+    }
+    let stream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let stream = stream.get_stream("plugmesh").await.unwrap();
+    while stream.consumer_info("billing").await.unwrap().num_ack_pending > 17 {
+        tokio::task::yield_now().await;
+    }
+    let mut there = peer(&other).await;
+    there.subscribe(1, durable("billing"), 1000).await;
+    // As a host that was killed: nothing is given back.
+    std::mem::forget(here);
+    drop(one);
+    let mut got = handle(&mut there, 17).await;
+    got.sort_by_key(|id| id.parse::<u32>().unwrap());
+    assert_eq!(got, names(&(3..20).collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn a_dead_letter_holds_the_event_and_is_seen_on_both_hosts() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here) = (peer(&one).await, peer(&one).await);
+    here.subscribe(1, durable("billing"), 10).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..1));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    let (number, _) = here.delivered().await;
+    let nack = plugmesh::event::v1::Nack {
+        sequence: number,
+        reason: "no such customer".to_owned(),
+        give_up: true,
+        ..Default::default()
+    };
+    here.acknowledge(1, vec![], vec![nack]);
+    let letters = loop {
+        let letters = other.bus().dead_letters.list(None, 0, 10).await.unwrap();
+        if !letters.is_empty() {
+            break letters;
+        }
+        tokio::task::yield_now().await;
+    };
+    let letter = &letters[0].letter;
+    assert_eq!((letter.subscription.as_str(), letter.reason.as_str()), ("billing", "no such customer"));
+    let event = plugmesh::cloudevents::EventRef::check(&letter.event).unwrap();
+    assert_eq!((event.event_type(), event.id(), event.source()), ("order.placed", "0", "/test"));
+    // Redriven on the other host, handled there, and gone from both.
+    let mut there = peer(&other).await;
+    there.subscribe(1, durable("billing"), 10).await;
+    assert_eq!(other.bus().redrive(None, &[letters[0].id]).await.unwrap(), (1, vec![]));
+    assert_eq!(handle(&mut there, 1).await, names(&[0]));
+    while !one.bus().dead_letters.list(None, 0, 10).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}

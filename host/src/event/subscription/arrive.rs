@@ -83,6 +83,17 @@ impl Subscription {
         self.counts.dropped(dropped);
     }
 
+    /// Adds an event of its durable name that the log has handed out.
+    pub(in super::super) fn push_pulled(&self, event: Bytes, place: u64, attempts: u32) -> Consequences {
+        let mut state = self.state();
+        if let Queue::Entries(entries) = &mut state.queue {
+            // One that is here is delivered at least once more before it is given up.
+            let attempts = attempts.min(self.spec.redelivery.max_attempts.saturating_sub(1));
+            entries.push_pulled(arrival(event, Some(place), None), attempts);
+        }
+        self.after(state, Vec::new())
+    }
+
     /// An event that it wants is gone: there was no room for it.
     pub(in super::super) fn miss_live(&self) {
         match &mut self.state().queue {

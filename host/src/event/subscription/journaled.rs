@@ -7,6 +7,7 @@ use tonic::Code;
 use super::super::dead_letters::Redriven;
 use super::super::journal::{Change, Cursor, NewDeadLetter};
 use super::super::progress::{Progress, Stage, Start};
+use super::super::pulled::{Pulled, Settled};
 use super::{Consequences, Queue, State, Subscription};
 
 /// What a subscription wants of the journal.
@@ -14,6 +15,10 @@ use super::{Consequences, Queue, State, Subscription};
 pub(in super::super) enum Wanted {
     /// To know where to begin.
     Place(Start),
+    /// That the log knows its durable name, and hands out its events.
+    Name(Start),
+    /// To be handed out events, which it was not for a while.
+    More,
     /// Events after a place; so many have room.
     Events { after: u64, room: usize },
 }
@@ -32,6 +37,7 @@ pub(in super::super) enum Standing {
 #[derive(Debug, Default)]
 pub(in super::super) struct Unsaved {
     cursor: Option<Cursor>,
+    settled: Option<(String, Settled)>,
     letters: Vec<NewDeadLetter>,
     done: Vec<Redriven>,
 }
@@ -41,7 +47,9 @@ impl Unsaved {
         let gone: Vec<_> = self.done.iter().map(Redriven::id).collect();
         let letters = self.letters.iter().cloned().map(Change::AddDeadLetter);
         let gone = (!gone.is_empty()).then_some(Change::RemoveDeadLetters(gone));
-        letters.chain(gone).chain(self.cursor.clone().map(Change::SaveCursor)).collect()
+        let settled = self.settled.clone().map(|(name, settled)| Change::Settle(name, settled));
+        // What is given up is a dead letter before it is done.
+        letters.chain(gone).chain(self.cursor.clone().map(Change::SaveCursor)).chain(settled).collect()
     }
 }
 
@@ -49,6 +57,13 @@ impl State {
     /// What it wants of the journal now.
     pub(super) fn wanted(&self) -> Option<Wanted> {
         let Queue::Entries(entries) = &self.queue else { return None };
+        if let Some(pulled) = &entries.pulled {
+            let has_room = || entries.has_members() && entries.room() > entries.load.events;
+            return match pulled.preparing() {
+                Some(start) => Some(Wanted::Name(start.clone())),
+                None => (pulled.is_resting() && has_room()).then_some(Wanted::More),
+            };
+        }
         let progress = entries.progress.as_ref()?;
         match progress.stage() {
             Stage::Live => None,
@@ -67,6 +82,7 @@ impl State {
             Queue::Runs { .. } => false,
             Queue::Entries(entries) => {
                 entries.progress.as_ref().is_some_and(|progress| progress.has_changed())
+                    || entries.pulled.as_ref().is_some_and(Pulled::is_unsaved)
             }
         };
         has_progressed || !self.letters.is_empty() || !self.letters_done.is_empty()
@@ -87,6 +103,11 @@ impl Subscription {
         }
         match &state.queue {
             Queue::Entries(entries) if entries.progress.as_ref().is_some_and(Progress::is_preparing) => {
+                Standing::Preparing
+            }
+            Queue::Entries(entries)
+                if entries.pulled.as_ref().is_some_and(|one| one.preparing().is_some()) =>
+            {
                 Standing::Preparing
             }
             _ => Standing::InForce,
@@ -124,8 +145,15 @@ impl Subscription {
     /// Takes what is to be saved.
     pub(in super::super) fn unsaved(&self, delivered: u64) -> Unsaved {
         let mut state = self.state();
+        let settled = match (&mut state.queue, self.spec.durable_name()) {
+            (Queue::Entries(entries), Some(name)) => {
+                let pulled = entries.pulled.as_mut().filter(|pulled| pulled.is_unsaved());
+                pulled.map(|pulled| (name.to_owned(), pulled.take_settled()))
+            }
+            _ => None,
+        };
         if state.refusal.is_some() {
-            return Unsaved::default();
+            return Unsaved { settled, ..Unsaved::default() };
         }
         let cursor = match (&mut state.queue, self.spec.durable_name()) {
             (Queue::Entries(entries), Some(name)) => entries.progress.as_mut().and_then(|progress| {
@@ -141,7 +169,7 @@ impl Subscription {
             (Queue::Runs { .. }, _) => None,
         };
         let (letters, done) = (std::mem::take(&mut state.letters), std::mem::take(&mut state.letters_done));
-        Unsaved { cursor, letters, done }
+        Unsaved { cursor, settled, letters, done }
     }
 
     /// Takes letters, and those that are none any more.
@@ -161,16 +189,51 @@ impl Subscription {
 
     /// What was to be saved is not.
     pub(in super::super) fn not_saved(&self, unsaved: Unsaved) {
-        let Unsaved { cursor, mut letters, mut done } = unsaved;
+        let Unsaved { cursor, settled, mut letters, mut done } = unsaved;
         let mut state = self.state();
         letters.append(&mut state.letters);
         done.append(&mut state.letters_done);
         (state.letters, state.letters_done) = (letters, done);
+        if let (Some((_, settled)), Queue::Entries(entries)) = (settled, &mut state.queue)
+            && let Some(pulled) = &mut entries.pulled
+        {
+            pulled.not_saved(settled);
+        }
         if let (Some(_), Queue::Entries(entries)) = (cursor, &mut state.queue)
             && let Some(progress) = &mut entries.progress
         {
             progress.is_unsaved();
         }
+    }
+
+    /// The log knows its durable name and hands out events from now on.
+    pub(in super::super) fn begin_pulling(&self) -> Consequences {
+        let mut state = self.state();
+        if let Queue::Entries(entries) = &mut state.queue
+            && let Some(pulled) = &mut entries.pulled
+        {
+            pulled.pull();
+            entries.tell_all();
+        }
+        self.after(state, Vec::new())
+    }
+
+    /// How many events the log may hand out. `None`: none before this is [`Wanted::More`].
+    pub(in super::super) fn room_to_pull(&self) -> Option<usize> {
+        let mut state = self.state();
+        let Queue::Entries(entries) = &mut state.queue else { return None };
+        let room = if entries.has_members() { entries.room() } else { 0 };
+        let pulled = entries.pulled.as_mut()?;
+        match room {
+            0 => pulled.rest(),
+            _ => pulled.pull(),
+        }
+        (room > 0).then_some(room)
+    }
+
+    /// Whether the log hands out its events.
+    pub(in super::super) fn is_pulled(&self) -> bool {
+        matches!(&self.state().queue, Queue::Entries(entries) if entries.pulled.is_some())
     }
 
     /// Nobody is there any more. `false`: not yet.
@@ -198,6 +261,9 @@ impl Subscription {
     pub(in super::super) fn lag(&self, last: u64) -> u64 {
         let state = self.state();
         let Queue::Entries(entries) = &state.queue else { return 0 };
+        if let Some(pulled) = &entries.pulled {
+            return pulled.open() as u64;
+        }
         let Some(progress) = &entries.progress else { return 0 };
         let unread = match progress.stage() {
             Stage::Behind => last.saturating_sub(progress.position()),

@@ -70,6 +70,7 @@ fn change(store: &mut Store, changes: &[Change]) -> rusqlite::Result<Committed> 
         match change {
             Change::SaveCursor(cursor) => store.save_cursor(cursor)?,
             Change::RemoveCursor(name) => store.remove_cursor(name)?,
+            Change::Settle(..) => {}
             Change::AddDeadLetter(letter) => committed.added.push(store.add_dead_letter(letter.clone())?),
             Change::RemoveDeadLetters(ids) => committed.removed += store.remove_dead_letters(ids)?,
         }

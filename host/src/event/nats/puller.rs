@@ -1,0 +1,232 @@
+//! Events of durable names: a pull consumer of JetStream hands them out to all hosts that have members.
+
+mod hand;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::{AckKind, Message};
+use futures_util::StreamExt;
+use plugmesh::cloudevents::EventRef;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Code;
+
+use self::hand::{Found, Hand};
+use super::super::bus::Bus;
+use super::super::feeder::place;
+use super::super::journal::JournalError;
+use super::super::progress::Start;
+use super::super::pulled::Settled;
+use super::super::subscription::{Standing, Subscription};
+use super::names::Names;
+use super::{Nats, text};
+
+/// How long JetStream waits for an answer before it gives an event to somebody else: a host that is gone is missed after this.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a host says that it still has an event: JetStream misses none while two of these are lost.
+const TOUCH: Duration = Duration::from_secs(3);
+
+/// Events that are with all hosts together and not answered for, for a durable name.
+const MAX_PENDING: i64 = 100_000;
+
+/// Events that are asked for at once, and how long the request stands.
+const BATCH: usize = 512;
+const EXPIRES: Duration = Duration::from_secs(5);
+
+/// After JetStream could not be asked.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Those who ask for events, by durable name.
+#[derive(Debug, Default)]
+pub(super) struct Pullers(Mutex<HashMap<String, Puller>>);
+
+#[derive(Debug)]
+struct Puller {
+    subscription: Arc<Subscription>,
+    hand: Arc<Hand>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Nats {
+    /// Has a consumer hand out the events of a durable name.
+    pub(in super::super) fn hand_out(
+        self: &Arc<Self>,
+        bus: &Arc<Bus>,
+        subscription: &Arc<Subscription>,
+        start: Option<Start>,
+    ) {
+        let Some(name) = subscription.spec.durable_name() else { return };
+        let mut pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(puller) = pullers.get(name)
+            && Arc::ptr_eq(&puller.subscription, subscription)
+        {
+            puller.hand.wake();
+            return;
+        }
+        let hand = Arc::new(Hand::default());
+        let work = Work {
+            nats: self.clone(),
+            bus: bus.clone(),
+            subscription: subscription.clone(),
+            hand: hand.clone(),
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(work.run(start.unwrap_or(Start::End))));
+        pullers.insert(name.to_owned(), Puller { subscription: subscription.clone(), hand, _task: task });
+    }
+
+    /// Asks for no events any more.
+    pub(super) fn stop_pulling(&self) {
+        let pullers = std::mem::take(&mut *self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(pullers);
+    }
+
+    /// Says what became of events.
+    pub(super) async fn settle(&self, name: &str, settled: Settled) -> Result<(), JournalError> {
+        let hand = {
+            let pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+            pullers.get(name).map(|puller| puller.hand.clone())
+        };
+        let Some(hand) = hand else { return Ok(()) };
+        let settled = hand.settle(settled).await;
+        settled.map_err(|error| self.broken_by("take the answers for events", error))
+    }
+
+    /// Deletes a durable name.
+    pub(super) async fn forget(&self, name: &str) -> Result<(), JournalError> {
+        let gone = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        drop(gone);
+        let stream = self.context.get_stream_no_info(&self.names.stream).await;
+        let stream = stream.map_err(|error| self.broken("answer for its stream", error))?;
+        let deleted = stream.delete_consumer(&Names::consumer(name)).await;
+        deleted.map(drop).map_err(|error| self.broken("delete the durable name", error))
+    }
+}
+
+/// What asks for the events of a durable name.
+struct Work {
+    nats: Arc<Nats>,
+    bus: Arc<Bus>,
+    subscription: Arc<Subscription>,
+    hand: Arc<Hand>,
+}
+
+impl Work {
+    /// Works until the subscription is none any more.
+    async fn run(self, start: Start) {
+        let consumer = match self.prepare(start).await {
+            Ok(consumer) => consumer,
+            Err((code, message)) => return self.bus.refuse(&self.subscription, code, message),
+        };
+        self.bus.after(&self.subscription, self.subscription.begin_pulling());
+        let mut touching = interval(TOUCH);
+        touching.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if let Standing::Refused(..) = self.subscription.standing() {
+                return;
+            }
+            let Some(room) = self.subscription.room_to_pull() else {
+                tokio::select! {
+                    () = self.hand.woken() => {}
+                    _ = touching.tick() => self.hand.touch().await,
+                }
+                continue;
+            };
+            if let Err(error) = self.pull(&consumer, room.min(BATCH), &mut touching).await {
+                tracing::warn!(subscription = %self.subscription.name, error = %text(&*error), "NATS hands out no events; asking again");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Makes sure that there is a consumer.
+    async fn prepare(&self, start: Start) -> Result<Consumer<pull::Config>, (Code, String)> {
+        let name = Names::consumer(self.subscription.spec.durable_name().unwrap_or_default());
+        let unavailable = |error: crate::BoxError| {
+            let message = format!("NATS at {} keeps no durable name: {}", self.nats.servers, text(&*error));
+            (Code::Unavailable, message)
+        };
+        let stream = self.nats.context.get_stream_no_info(&self.nats.names.stream).await;
+        let stream = stream.map_err(|error| unavailable(error.into()))?;
+        if let Ok(consumer) = stream.get_consumer::<pull::Config>(&name).await {
+            return Ok(consumer);
+        }
+        let Some(durable) = self.bus.durable() else { return Err((Code::Unavailable, String::new())) };
+        self.nats.refresh().await.map_err(|error| unavailable(error.into()))?;
+        let start = match start {
+            // Not where the tail is: all that was acknowledged is behind.
+            Start::End => Some(self.nats.last_place()),
+            other => place(durable, other).await.map_err(|error| unavailable(error.into()))?,
+        };
+        let after =
+            start.ok_or_else(|| (Code::NotFound, "the stream holds no event with that id".to_owned()))?;
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            description: Some("a durable name of plugmesh".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_deliver: -1,
+            max_ack_pending: MAX_PENDING,
+            filter_subject: self.nats.names.filter(&self.subscription.spec.patterns),
+            ..pull::Config::default()
+        };
+        match stream.create_consumer(config).await {
+            Ok(consumer) => Ok(consumer),
+            // Another host may have been faster, from a place of its own.
+            Err(error) => stream.get_consumer(&name).await.map_err(|_| unavailable(error.into())),
+        }
+    }
+
+    /// Asks for events, and gives them to the subscription until there are as many, or it took too long.
+    async fn pull(
+        &self,
+        consumer: &Consumer<pull::Config>,
+        room: usize,
+        touching: &mut Interval,
+    ) -> Result<(), crate::BoxError> {
+        let mut batch = consumer.batch().max_messages(room).expires(EXPIRES).messages().await?;
+        loop {
+            tokio::select! {
+                biased;
+                _ = touching.tick() => self.hand.touch().await,
+                message = batch.next() => match message {
+                    Some(message) => self.take(message?).await?,
+                    None => return Ok(()),
+                },
+                () = self.hand.woken() => if !self.subscription.has_members() {
+                    // What comes from here on is for others.
+                    return Ok(());
+                },
+            }
+        }
+    }
+
+    /// Gives an event to the subscription.
+    async fn take(&self, message: Message) -> Result<(), crate::BoxError> {
+        let (place, delivered) = {
+            let info = message.info()?;
+            (info.stream_sequence, info.delivered)
+        };
+        let event = message.payload.clone();
+        let is_wanted = EventRef::check(&event).map(|view| self.subscription.wants(view));
+        let (_, acker) = message.split();
+        match is_wanted {
+            Ok(true) => {}
+            Ok(false) => return acker.ack().await,
+            // The tail has told of it.
+            Err(_) => return acker.ack_with(AckKind::Term).await,
+        }
+        match self.hand.add(place, acker) {
+            Found::New => {}
+            Found::Here => return Ok(()),
+            Found::Done(acker) => return acker.ack().await,
+        }
+        let attempts = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0);
+        self.bus.after(&self.subscription, self.subscription.push_pulled(event, place, attempts));
+        Ok(())
+    }
+}
