@@ -48,8 +48,8 @@ pub use fault::{ConfigError, Fault, Position};
 pub use glob::Glob;
 pub use host::{
     AdminConfig, Config, EventsConfig, Fsync, GatewayConfig, GatewayLimits, JournalConfig, LogConfig,
-    LogFormat, NatsConfig, Origin, OtlpConfig, PluginEntry, PluginsConfig, RedeliveryConfig, ServerTls,
-    TcpConfig, TcpSecurity, TelemetryConfig, TopicConfig, TracesConfig,
+    LogFormat, NatsConfig, NatsTls, Origin, OtlpConfig, PluginEntry, PluginsConfig, RedeliveryConfig,
+    ServerTls, TcpConfig, TcpSecurity, TelemetryConfig, TopicConfig, TracesConfig,
 };
 pub use instances::{InstanceCount, Instances, Scale};
 pub use json::JsonConfig;

@@ -19,7 +19,7 @@ use super::size::ByteSize;
 use super::yaml::Node;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
-pub use events::{EventsConfig, Fsync, JournalConfig, NatsConfig, RedeliveryConfig, TopicConfig};
+pub use events::{EventsConfig, Fsync, JournalConfig, NatsConfig, NatsTls, RedeliveryConfig, TopicConfig};
 pub use gateway::{GatewayConfig, GatewayLimits, ServerTls, TcpConfig, TcpSecurity};
 pub use plugins::{Origin, PluginEntry, PluginsConfig};
 pub use telemetry::{OtlpConfig, TelemetryConfig, TracesConfig};

@@ -270,6 +270,7 @@ impl Bus {
         let durable =
             self.durable.as_ref().ok_or_else(|| (Code::FailedPrecondition, NO_JOURNAL.to_owned()))?;
         let identity = Identity::Durable(name.to_owned());
+        let mut is_elsewhere = false;
         {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             let is_parked =
@@ -283,12 +284,18 @@ impl Bus {
                     subscription.refuse(Code::NotFound, "its durable name was deleted".to_owned());
                     self.remove(&mut groups, &subscription);
                 }
-                None if is_parked() || self.shares_names() => {}
+                None if is_parked() => {}
+                None if self.shares_names() => is_elsewhere = true,
                 None => return Err((Code::NotFound, format!("there is no durable name {name:?}"))),
             }
         }
         let removed = durable.log.commit(vec![Change::RemoveCursor(name.to_owned())]).await;
-        removed.map(drop).map_err(|error| refusal(&error))
+        match removed {
+            Ok(committed) if is_elsewhere && committed.removed == 0 => {
+                Err((Code::NotFound, format!("there is no durable name {name:?}")))
+            }
+            removed => removed.map(drop).map_err(|error| refusal(&error)),
+        }
     }
 
     /// Takes a subscription out of the topics and groups.

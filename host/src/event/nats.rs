@@ -70,12 +70,8 @@ impl Nats {
     pub(super) async fn open(config: &NatsConfig) -> Result<Self, OpenError> {
         let servers = config.servers.join(", ");
         let failed = |source: crate::BoxError| OpenError::Nats { servers: servers.clone(), source };
-        let client = ConnectOptions::new()
-            .name("plugmesh")
-            .request_timeout(Some(ANSWER))
-            .connect(config.servers.clone())
-            .await
-            .map_err(|error| failed(error.into()))?;
+        let client =
+            options(config).connect(config.servers.clone()).await.map_err(|error| failed(error.into()))?;
         let context = ContextBuilder::new()
             .timeout(ANSWER)
             .max_ack_inflight(MAX_OUTSTANDING)
@@ -183,6 +179,26 @@ impl Nats {
 
     fn broken_by(&self, what: &'static str, error: crate::BoxError) -> JournalError {
         JournalError::Broker { servers: self.servers.clone(), what, source: error.into() }
+    }
+}
+
+/// How to connect.
+fn options(config: &NatsConfig) -> ConnectOptions {
+    let mut options = ConnectOptions::new().name("plugmesh").request_timeout(Some(ANSWER));
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    }
+    if let Some(token) = &config.token {
+        options = options.token(token.expose().to_owned());
+    }
+    let Some(tls) = &config.tls else { return options };
+    options = options.require_tls(true);
+    if let Some(ca) = &tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    match &tls.identity {
+        Some((cert, key)) => options.add_client_certificate(cert.clone(), key.clone()),
+        None => options,
     }
 }
 

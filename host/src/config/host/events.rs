@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use plugmesh::event::Pattern;
 
-use super::super::decode::{Decoder, Section, choice, duration, integer, list, parsed, path, size, string};
+use super::super::decode::{
+    Decoder, Section, choice, duration, integer, list, parsed, path, secret, size, string,
+};
 use super::super::defaults::{
     ACK_DEADLINE, DEAD_LETTER_BYTES, DEAD_LETTERS, EVENT_SIZE, EVENT_SIZES, JOURNAL_SIZE, JOURNAL_SIZES,
     LIMITS, MAX_ATTEMPTS, MAX_ENTRIES, MAX_REDELIVERY_INTERVAL, QUEUE, QUEUE_BYTES, QUEUE_SIZES, QUEUES,
     REDELIVERY_INTERVAL, RETENTION_AGES, TIMEOUTS,
 };
+use super::super::secret::Secret;
 use super::super::size::ByteSize;
 use super::super::yaml::Node;
 
@@ -81,6 +84,23 @@ pub struct NatsConfig {
     pub max_events: Option<u32>,
     /// Servers of a cluster that keep each event.
     pub replicas: u32,
+    /// Who the host is to the servers.
+    pub user: Option<String>,
+    /// The password of `user`.
+    pub password: Option<Secret>,
+    /// Who the host is, where servers ask for a token.
+    pub token: Option<Secret>,
+    /// How servers are known, and the host to them; none: as the URL of a server says, with the certificates of the system.
+    pub tls: Option<NatsTls>,
+}
+
+/// TLS with NATS servers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NatsTls {
+    /// Certificates of those who have signed for the servers; none: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The certificate of the host with its key, if servers ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Durable topics, and how long their events are kept.
@@ -144,6 +164,10 @@ impl NatsConfig {
             max_size: None,
             max_events: None,
             replicas: 1,
+            user: None,
+            password: None,
+            token: None,
+            tls: None,
         }
     }
 
@@ -192,6 +216,13 @@ pub(super) fn events(d: &mut Decoder<'_>, node: &Node) -> Option<EventsConfig> {
     let journal = section.optional(d, "journal", journal);
     let nats = section.optional(d, "nats", nats);
     section.finish(d);
+    if journal.is_some() && nats.is_some() {
+        return d.refuse_with(
+            node,
+            format_args!("events are kept by `journal` or by `nats`, not by both"),
+            "keep one of them",
+        );
+    }
     Some(EventsConfig {
         max_event_size: max_event_size.unwrap_or(defaults.max_event_size),
         queue: queue.unwrap_or(defaults.queue),
@@ -258,6 +289,10 @@ fn nats(d: &mut Decoder<'_>, node: &Node) -> Option<NatsConfig> {
     let max_age = section.optional(d, "max_age", |d, node| duration(d, node, &RETENTION_AGES));
     let max_size = section.optional(d, "max_size", |d, node| size(d, node, &JOURNAL_SIZES));
     let max_events = section.optional(d, "max_events", |d, node| integer(d, node, 1..=u32::MAX));
+    let user = section.optional(d, "user", string);
+    let password = section.optional(d, "password", secret);
+    let token = section.optional(d, "token", secret);
+    let tls = section.optional(d, "tls", nats_tls);
     let replicas = section.optional(d, "replicas", |d, node| integer(d, node, 1..=MAX_REPLICAS));
     section.finish(d);
     let defaults = NatsConfig::new(servers?);
@@ -279,9 +314,30 @@ fn nats(d: &mut Decoder<'_>, node: &Node) -> Option<NatsConfig> {
         max_age,
         max_size,
         max_events,
+        user,
+        password,
+        token,
+        tls,
         replicas: replicas.unwrap_or(defaults.replicas),
         ..defaults
     })
+}
+
+fn nats_tls(d: &mut Decoder<'_>, node: &Node) -> Option<NatsTls> {
+    let mut section = Section::open(d, node)?;
+    let ca = section.optional(d, "ca", path);
+    let cert = section.optional(d, "cert", path);
+    let key = section.optional(d, "key", path);
+    section.finish(d);
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(NatsTls { ca, identity: Some((cert, key)) }),
+        (None, None) => Some(NatsTls { ca, identity: None }),
+        _ => d.refuse_with(
+            node,
+            format_args!("a certificate and its key belong together"),
+            "give `cert` and `key`, or neither",
+        ),
+    }
 }
 
 fn topic(d: &mut Decoder<'_>, node: &Node) -> Option<TopicConfig> {

@@ -29,7 +29,7 @@ impl Nats {
                 }
                 // JetStream itself knows how far durable names have come.
                 Change::SaveCursor(_) => {}
-                Change::RemoveCursor(name) => self.forget(&name).await?,
+                Change::RemoveCursor(name) => committed.removed += u64::from(self.forget(&name).await?),
                 Change::Settle(name, settled) => self.settle(&name, settled).await?,
             }
         }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures_util::StreamExt;
 use plugmesh::cloudevents::EventRef;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
@@ -95,15 +97,23 @@ impl Nats {
         settled.map_err(|error| self.broken_by("take the answers for events", error))
     }
 
-    /// Deletes a durable name.
-    pub(super) async fn forget(&self, name: &str) -> Result<(), JournalError> {
+    /// Deletes a durable name. `false`: there is none.
+    pub(super) async fn forget(&self, name: &str) -> Result<bool, JournalError> {
         let gone = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         drop(gone);
         let stream = self.context.get_stream_no_info(&self.names.stream).await;
         let stream = stream.map_err(|error| self.broken("answer for its stream", error))?;
         let deleted = stream.delete_consumer(&Names::consumer(name)).await;
-        deleted.map(drop).map_err(|error| self.broken("delete the durable name", error))
+        match deleted {
+            Ok(_) => Ok(true),
+            Err(error) if is_unknown(&error) => Ok(false),
+            Err(error) => Err(self.broken("delete the durable name", error)),
+        }
     }
+}
+
+fn is_unknown(error: &ConsumerError) -> bool {
+    matches!(error.kind(), ConsumerErrorKind::JetStream(said) if said.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }
 
 /// What asks for the events of a durable name.
@@ -137,9 +147,25 @@ impl Work {
             };
             if let Err(error) = self.pull(&consumer, room.min(BATCH), &mut touching).await {
                 tracing::warn!(subscription = %self.subscription.name, error = %text(&*error), "NATS hands out no events; asking again");
+                if self.is_deleted().await {
+                    let message = "its durable name was deleted".to_owned();
+                    return self.bus.refuse(&self.subscription, Code::NotFound, message);
+                }
                 sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Whether somebody, on this host or another, has deleted the name.
+    async fn is_deleted(&self) -> bool {
+        let name = Names::consumer(self.subscription.spec.durable_name().unwrap_or_default());
+        let Ok(stream) = self.nats.context.get_stream_no_info(&self.nats.names.stream).await else {
+            return false;
+        };
+        stream
+            .consumer_info(&name)
+            .await
+            .is_err_and(|error| matches!(error.kind(), ConsumerInfoErrorKind::NotFound))
     }
 
     /// Makes sure that there is a consumer.

@@ -196,6 +196,8 @@ async fn a_durable_name_goes_on_where_it_was_on_another_host() {
     publisher.publish(1, Ack::Durable, &events("order.placed", 0..5));
     assert_eq!(publisher.published().await, (1, vec![]));
     assert_eq!(handle(&mut here, 5).await, names(&[0, 1, 2, 3, 4]));
+    // What it said was read.
+    assert_eq!(here.told_by_now().await, None);
     drop((here, publisher));
     one.close().await;
     let (mut publisher, mut there) = (peer(&other).await, peer(&other).await);
@@ -272,4 +274,71 @@ async fn a_dead_letter_holds_the_event_and_is_seen_on_both_hosts() {
     while !one.bus().dead_letters.list(None, 0, 10).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn who_publishes_to_a_server_that_does_not_answer_is_told_and_nothing_acknowledged_is_lost() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut there) = (peer(&one).await, peer(&other).await);
+    there.subscribe(1, to("order.>"), 10_000).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..10));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    server.signal("STOP");
+    publisher.publish(2, Ack::Durable, &events("order.placed", 10..12));
+    let (_, refused) = publisher.published().await;
+    let codes: Vec<_> = refused.iter().map(|result| result.code).collect();
+    assert_eq!(codes, [Code::Unavailable as i32; 2], "{refused:?}");
+    server.signal("CONT");
+    let mut frame = 3;
+    loop {
+        publisher.publish(frame, Ack::Durable, &events("order.placed", 10..12));
+        frame += 1;
+        if publisher.published().await.1.iter().all(|result| result.code == 0) {
+            break;
+        }
+    }
+    let (mut ids, _) = delivered(&mut there, 12).await;
+    ids.sort_by_key(|id| id.parse::<u32>().unwrap());
+    assert_eq!(ids, names(&(0..12).collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn a_durable_name_is_deleted_for_all_hosts() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here) = (peer(&one).await, peer(&one).await);
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..3));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    here.subscribe(1, from(At::Beginning(true), durable("billing")), 100).await;
+    assert_eq!(handle(&mut here, 3).await, names(&[0, 1, 2]));
+    assert_eq!(one.bus().delete("billing").await.unwrap_err().0, Code::FailedPrecondition);
+    drop(here);
+    other.bus().delete("billing").await.unwrap();
+    assert_eq!(other.bus().delete("billing").await.unwrap_err().0, Code::NotFound);
+    // It begins anew.
+    let mut there = peer(&other).await;
+    there.subscribe(1, from(At::Beginning(true), durable("billing")), 100).await;
+    assert_eq!(handle(&mut there, 3).await, names(&[0, 1, 2]));
+}
+
+#[tokio::test]
+async fn what_a_member_leaves_behind_goes_to_another_host_at_once() {
+    let server = server!();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (mut publisher, mut here) = (peer(&one).await, peer(&one).await);
+    here.subscribe(1, durable("billing"), 100).await;
+    publisher.publish(1, Ack::Durable, &events("order.placed", 0..5));
+    assert_eq!(publisher.published().await, (1, vec![]));
+    let mut got = Vec::new();
+    while got.len() < 5 {
+        got.extend(here.delivered().await.1);
+    }
+    here.acknowledge(1, vec![1, 2], vec![]);
+    let mut there = peer(&other).await;
+    there.subscribe(1, durable("billing"), 100).await;
+    drop(here);
+    let mut rest = handle(&mut there, 3).await;
+    rest.sort();
+    assert_eq!(rest, names(&[2, 3, 4]));
 }

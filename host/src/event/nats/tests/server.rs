@@ -49,6 +49,12 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Starts it again, with what it had stored.
     pub(super) fn restart(&mut self) {
         self.child = run(self.program, self.port, self.store.path());
