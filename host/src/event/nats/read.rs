@@ -65,7 +65,14 @@ impl Nats {
                         // So many bytes are enough.
                         Some(Err(_)) | None if !messages.is_empty() => break,
                         Some(Err(error)) => return Err(error),
-                        None => return Err("the server did not send what it has".into()),
+                        None => {
+                            // Somebody may have deleted it meanwhile.
+                            left = consumer.get_info().await?.num_pending;
+                            match left {
+                                0 => break,
+                                _ => return Err("the server did not send what it has".into()),
+                            }
+                        }
                     };
                     left = message.info()?.pending;
                     bytes += message.payload.len();
