@@ -14,6 +14,7 @@
 //! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `events`: publishing, subscribing, dead letters
+//! - `crash`: durable events through hosts, publishers and members that are killed
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -30,6 +31,7 @@
 mod balance;
 mod callbacks;
 mod calls;
+mod crash;
 mod embedded;
 mod events;
 mod fallback;
