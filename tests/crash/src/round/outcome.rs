@@ -1,6 +1,6 @@
 //! What became of a round.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct Counts {
     pub deliveries: usize,
     /// Those of events that had been delivered before.
     pub redeliveries: usize,
+    /// Those that a member was given when the host that they came from was dead: nobody hears what becomes of them.
+    pub late: usize,
     /// Deliveries that a member refused.
     pub failed: usize,
     /// Kills of the host.
@@ -56,7 +58,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn each_mut(&mut self) -> [(&'static str, &mut usize); 14] {
+    fn each_mut(&mut self) -> [(&'static str, &mut usize); 15] {
         [
             ("events", &mut self.events),
             ("publications", &mut self.publications),
@@ -65,6 +67,7 @@ impl Counts {
             ("unanswered", &mut self.unanswered),
             ("deliveries", &mut self.deliveries),
             ("redeliveries", &mut self.redeliveries),
+            ("late", &mut self.late),
             ("failed", &mut self.failed),
             ("host_kills", &mut self.host_kills),
             ("guardian_kills", &mut self.guardian_kills),
@@ -76,22 +79,30 @@ impl Counts {
     }
 
     /// Each of them with its name.
-    pub fn each(mut self) -> [(&'static str, usize); 14] {
+    pub fn each(mut self) -> [(&'static str, usize); 15] {
         self.each_mut().map(|(name, count)| (name, *count))
     }
 
     /// With what the history says.
     pub(super) fn of(mut self, history: &History) -> Self {
         self.events = history.journal.len();
-        let mut delivered = HashSet::new();
+        let (mut delivered, mut hosts, mut dead) = (HashSet::new(), HashMap::new(), HashMap::new());
+        for record in &history.records {
+            if let Fact::HostDead { host } = record.fact {
+                dead.insert(host, record.at);
+            }
+        }
         for record in &history.records {
             match &record.fact {
                 Fact::Publishing(_) => self.publications += 1,
                 Fact::Accepted { duplicate, .. } => self.duplicates += usize::from(*duplicate),
                 Fact::Refused { .. } => self.refused += 1,
                 Fact::Unanswered { .. } => self.unanswered += 1,
+                Fact::Connected { host } => drop(hosts.insert(record.who, *host)),
                 Fact::Delivered { event, .. } => {
                     self.deliveries += 1;
+                    let death = hosts.get(&record.who).and_then(|host| dead.get(host));
+                    self.late += usize::from(death.is_some_and(|death| *death < record.at));
                     self.redeliveries += usize::from(!delivered.insert(&event.id));
                 }
                 Fact::Failed { .. } => self.failed += 1,
