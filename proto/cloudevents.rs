@@ -6,6 +6,7 @@
 mod attribute;
 mod builder;
 mod check;
+mod data;
 mod event;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod tests;
 pub use attribute::Attribute;
 pub use builder::{BuildError, EventBuilder};
 pub use check::InvalidEvent;
+pub use data::DataError;
 pub use event::{Data, Event, EventRef};
 
 /// The generated messages.

@@ -43,6 +43,9 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// The contract, as [`ContractVersions`](plugin::v1::ContractVersions) names it, of [`plugin::v1`].
 pub const PLUGIN_CONTRACT: &str = "plugmesh.plugin";
 
+/// The capability of a plugin that takes part in events: the host attaches it to the bus.
+pub const EVENT_CAPABILITY: &str = "plugmesh.event";
+
 /// Largest handshake answer that a host accepts, in bytes: it is read whole before anything about the
 /// plugin is known.
 pub const MAX_HANDSHAKE_BYTES: usize = 1 << 20;

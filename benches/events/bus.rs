@@ -26,11 +26,21 @@ pub(crate) enum Listen {
 pub(crate) struct Spec {
     folder: PathBuf,
     listen: Listen,
+    /// What an acknowledged event of the durable topics survives, if any is durable: `batch` or `os`.
+    fsync: Option<String>,
 }
 
+/// Topics that are durable, if any are.
+pub(crate) const DURABLE: &str = "durable.events";
+
 /// Starts it, and says where it is.
-pub(crate) fn start(folder: &Path, listen: Listen, cpus: Cpus) -> Result<(Process, Place), Missing> {
-    let spec = Spec { folder: folder.to_owned(), listen };
+pub(crate) fn start(
+    folder: &Path,
+    listen: Listen,
+    fsync: Option<&str>,
+    cpus: Cpus,
+) -> Result<(Process, Place), Missing> {
+    let spec = Spec { folder: folder.to_owned(), listen, fsync: fsync.map(str::to_owned) };
     let mut process = Process::role(&Role::Bus(spec), cpus, Allocator::Mimalloc)?;
     let address = process.line()?;
     Ok((process, Place::Bus(address)))
@@ -43,7 +53,10 @@ pub(crate) async fn run(spec: Spec) -> Result<(), BoxError> {
         Listen::Unix => "",
         Listen::Tcp => "\n  tcp:\n    listen: 127.0.0.1:0\n    insecure: true",
     };
-    let text = format!("log:\n  level: warn\ngateway:\n  unix: {}{tcp}\n", socket.display());
+    let journal = spec.fsync.map_or_else(String::new, |fsync| {
+        format!("events:\n  journal:\n    path: events.db\n    max_size: 16GiB\n    topics:\n      - {{pattern: durable.>, fsync: {fsync}}}\n")
+    });
+    let text = format!("log:\n  level: warn\ngateway:\n  unix: {}{tcp}\n{journal}", socket.display());
     let config = Config::parse(text.as_bytes(), &spec.folder.join("plugmesh.yaml"), &Context::process())?;
     let host = Host::builder().config(config).open().await?;
     let scheme = match spec.listen {

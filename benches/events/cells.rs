@@ -6,9 +6,10 @@ use plugmesh_benches::allocator::Allocator;
 use plugmesh_benches::args::Span;
 use plugmesh_benches::cell::{Cell, Metric, Missing, Sample};
 use plugmesh_benches::process::{Cpus, Process};
+use plugmesh_benches::usage;
 
 use crate::role::Role;
-use crate::{bus, flow, nats, round_trip};
+use crate::{backlog, bus, durable, flow, nats, round_trip};
 
 /// Bytes of an event's data.
 pub(crate) const PAYLOADS: [usize; 2] = [100, 4096];
@@ -37,8 +38,8 @@ impl Broker {
 
     fn start(self, folder: &Path, cpus: Cpus) -> Result<(Process, Place), Missing> {
         match self {
-            Self::Bus => bus::start(folder, bus::Listen::Unix, cpus),
-            Self::BusTcp => bus::start(folder, bus::Listen::Tcp, cpus),
+            Self::Bus => bus::start(folder, bus::Listen::Unix, None, cpus),
+            Self::BusTcp => bus::start(folder, bus::Listen::Tcp, None, cpus),
             Self::Nats => nats::start(cpus),
         }
     }
@@ -68,6 +69,58 @@ pub(crate) fn round_trip_name(cpus: Cpus, broker: Broker) -> String {
     format!("round-trip/{}/{}", regime(cpus), broker.as_str())
 }
 
+/// Who keeps events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The journal of a host, without waiting for the disk: as JetStream does.
+    Os,
+    /// The same, waiting for the disk once for all that comes together.
+    Batch,
+    /// nats-server's JetStream, in files.
+    JetStream,
+}
+
+impl Keeper {
+    pub(crate) const ALL: [Self; 3] = [Self::Os, Self::Batch, Self::JetStream];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Os => "bus-os",
+            Self::Batch => "bus-batch",
+            Self::JetStream => "jetstream",
+        }
+    }
+
+    fn start(self, folder: &Path) -> Result<(Process, Place), Missing> {
+        match self {
+            Self::Os => bus::start(folder, bus::Listen::Unix, Some("os"), Cpus::All),
+            Self::Batch => bus::start(folder, bus::Listen::Unix, Some("batch"), Cpus::All),
+            Self::JetStream => nats::start_jetstream(folder, Cpus::All),
+        }
+    }
+}
+
+/// Name of a cell of events that are kept: `durable/<bytes>/<keeper>`.
+pub(crate) fn durable_name(payload: usize, keeper: Keeper) -> String {
+    format!("durable/{payload}/{}", keeper.as_str())
+}
+
+/// Name of a cell of events that wait: `backlog/<events>`.
+pub(crate) fn backlog_name(events: u64) -> String {
+    format!("backlog/{events}")
+}
+
+/// Name of a cell of events that flow beside subscriptions that do not want them: `beside/<subscriptions>`.
+pub(crate) fn beside_name(subscriptions: usize) -> String {
+    format!("beside/{subscriptions}")
+}
+
+/// Events that wait for a subscriber that takes none.
+pub(crate) const BACKLOGS: [u64; 2] = [100_000, 1_000_000];
+
+/// Subscriptions that want none of the events.
+pub(crate) const BESIDE: [usize; 2] = [1, 10_000];
+
 /// All cells, in the order in which they are printed.
 pub(crate) fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -87,12 +140,59 @@ pub(crate) fn all() -> Vec<Cell> {
             run: Box::new(move |span| round_trip(broker, cpus, span)),
         }));
     }
+    for payload in PAYLOADS {
+        cells.extend(Keeper::ALL.map(|keeper| Cell {
+            name: durable_name(payload, keeper),
+            reference: Some(durable_name(payload, Keeper::JetStream)),
+            run: Box::new(move |span| durable(keeper, payload, span)),
+        }));
+    }
+    cells.extend(BACKLOGS.map(|events| Cell {
+        name: backlog_name(events),
+        reference: Some(backlog_name(BACKLOGS[0])),
+        run: Box::new(move |_| backlog(events)),
+    }));
+    cells.extend(BESIDE.map(|subscriptions| Cell {
+        name: beside_name(subscriptions),
+        reference: Some(beside_name(BESIDE[0])),
+        run: Box::new(move |span| beside(subscriptions, span)),
+    }));
     cells
+}
+
+fn durable(keeper: Keeper, payload: usize, span: Span) -> Result<Sample, Missing> {
+    let folder = tempfile::tempdir()?;
+    let (_keeper, place) = keeper.start(folder.path())?;
+    let role = Role::DurablePublisher(durable::Publisher { place, payload, span });
+    let mut publisher = Process::role(&role, Cpus::All, Allocator::Mimalloc)?;
+    Ok(Sample::from([(Metric::Rate, publisher.json()?)]))
+}
+
+fn backlog(events: u64) -> Result<Sample, Missing> {
+    let folder = tempfile::tempdir()?;
+    let (broker, place) = Keeper::Os.start(folder.path())?;
+    let role = Role::Backlog(backlog::Backlog { place, events });
+    let mut process = Process::role(&role, Cpus::All, Allocator::Mimalloc)?;
+    process.line()?;
+    Ok(Sample::from([(Metric::Resident, usage::resident_kib_of(broker.pid())?)]))
+}
+
+fn beside(subscriptions: usize, span: Span) -> Result<Sample, Missing> {
+    let folder = tempfile::tempdir()?;
+    let (_broker, place) = Broker::Bus.start(folder.path(), Cpus::All)?;
+    let role = Role::Bystander(backlog::Bystander { place: place.clone(), subscriptions });
+    let mut bystander = Process::role(&role, Cpus::All, Allocator::Mimalloc)?;
+    bystander.line()?;
+    flow_at(&place, 1, PAYLOADS[0], span)
 }
 
 fn flow(broker: Broker, subscribers: usize, payload: usize, span: Span) -> Result<Sample, Missing> {
     let folder = tempfile::tempdir()?;
     let (_broker, place) = broker.start(folder.path(), Cpus::All)?;
+    flow_at(&place, subscribers, payload, span)
+}
+
+fn flow_at(place: &Place, subscribers: usize, payload: usize, span: Span) -> Result<Sample, Missing> {
     let mut readers = Vec::new();
     for _ in 0..subscribers {
         let role = Role::Subscriber(flow::Subscriber { place: place.clone() });
@@ -100,7 +200,7 @@ fn flow(broker: Broker, subscribers: usize, payload: usize, span: Span) -> Resul
         reader.line()?;
         readers.push(reader);
     }
-    let role = Role::Publisher(flow::Publisher { place, payload, span });
+    let role = Role::Publisher(flow::Publisher { place: place.clone(), payload, span });
     let mut publisher = Process::role(&role, Cpus::All, Allocator::Mimalloc)?;
     let published: u64 = publisher.json()?;
     let mut rate = 0.0;

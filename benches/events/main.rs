@@ -3,8 +3,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to the terminal")]
 
+mod backlog;
 mod bus;
 mod cells;
+mod durable;
 mod flow;
 mod nats;
 mod role;

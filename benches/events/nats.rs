@@ -19,11 +19,22 @@ const START: Duration = Duration::from_secs(5);
 
 /// Starts it, and says where it is.
 pub(crate) fn start(cpus: Cpus) -> Result<(Process, Place), Missing> {
+    start_with(&[], cpus)
+}
+
+/// Starts it with JetStream, which keeps its streams in a folder.
+pub(crate) fn start_jetstream(folder: &Path, cpus: Cpus) -> Result<(Process, Place), Missing> {
+    start_with(&["-js", "-sd", folder.to_str().ok_or("a path that is no text")?], cpus)
+}
+
+fn start_with(args: &[&str], cpus: Cpus) -> Result<(Process, Place), Missing> {
     let program = PROGRAMS.map(Path::new).into_iter().find(|program| program.exists());
     let program = program.ok_or_else(|| Missing::Skipped("nats-server is not installed".to_owned()))?;
     // Free when it was looked at.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let process = Process::program(program, &["-a", "127.0.0.1", "-p", &port.to_string()], cpus)?;
+    let port_text = port.to_string();
+    let args: Vec<_> = ["-a", "127.0.0.1", "-p", &port_text].iter().chain(args).copied().collect();
+    let process = Process::program(program, &args, cpus)?;
     let began = Instant::now();
     while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         if began.elapsed() > START {

@@ -3,7 +3,7 @@
 use plugmesh_benches::BoxError;
 use serde::{Deserialize, Serialize};
 
-use crate::{bus, flow, round_trip};
+use crate::{backlog, bus, durable, flow, round_trip};
 
 /// What a process is, given to it when it is started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub(crate) enum Role {
     Subscriber(flow::Subscriber),
     Asker(round_trip::Asker),
     Answerer(round_trip::Answerer),
+    DurablePublisher(durable::Publisher),
+    Backlog(backlog::Backlog),
+    Bystander(backlog::Bystander),
 }
 
 impl Role {
@@ -26,6 +29,9 @@ impl Role {
                 Self::Subscriber(spec) => spec.run().await,
                 Self::Asker(spec) => spec.run().await,
                 Self::Answerer(spec) => spec.run().await,
+                Self::DurablePublisher(spec) => spec.run().await,
+                Self::Backlog(spec) => spec.run().await,
+                Self::Bystander(spec) => spec.run().await,
             }
         })
     }

@@ -28,7 +28,7 @@ pub enum Metric {
     Call,
     /// From the spawn to the first answer, ms.
     ColdStart,
-    /// Resident memory with one endpoint, KiB.
+    /// Resident memory, KiB: of a host with one endpoint, or with events that wait.
     Resident,
     /// Resident memory that each of the first 100 endpoints adds, KiB.
     PerEndpoint100,

@@ -19,8 +19,15 @@ pub fn cpu(pid: u32) -> Duration {
 /// # Errors
 /// `/proc` is not there or not as expected.
 pub fn resident_kib() -> Result<f64, crate::BoxError> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line =
-        text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    resident_kib_of(std::process::id())
+}
+
+/// Memory of a process that is resident, in KiB.
+///
+/// # Errors
+/// It is gone, or `/proc` is not there or not as expected.
+pub fn resident_kib_of(pid: u32) -> Result<f64, crate::BoxError> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in its status")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

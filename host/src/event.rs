@@ -9,6 +9,7 @@
 
 #![allow(dead_code, unused_imports, reason = "plugins do not take part yet")]
 
+mod attach;
 mod bounds;
 mod bus;
 mod dead_letters;
@@ -19,6 +20,7 @@ mod feeder;
 mod filter;
 mod journal;
 mod keeper;
+pub(crate) mod local;
 mod matches;
 mod open;
 mod outbox;
@@ -33,6 +35,7 @@ mod recorder;
 mod run;
 mod runs;
 mod service;
+mod statistics;
 mod stream;
 mod subscription;
 #[cfg(test)]
@@ -40,8 +43,11 @@ mod tests;
 mod timekeeper;
 mod topics;
 
+pub(crate) use self::attach::{Attached, BadPart, Part};
 pub use self::journal::OpenError as OpenJournalError;
 pub(crate) use self::open::Events;
+pub(crate) use self::participant::Permissions;
+pub(crate) use self::statistics::Statistics;
 
 /// What those are told who want what only a journal can do.
 const NO_JOURNAL: &str = "this host keeps no journal: configure `events.journal`";

@@ -20,6 +20,7 @@ use crate::admin;
 use crate::config::{Config, ConfigError, assemble, search};
 use crate::event::Events;
 pub use crate::event::OpenJournalError;
+use crate::events::EventBus;
 use crate::gateway::GatewayHandle;
 use crate::gateway::reflection::Catalog;
 use crate::route::Channel;
@@ -77,6 +78,11 @@ impl Host {
     /// A service that sends any gRPC call where it belongs.
     pub fn channel(&self) -> Channel {
         self.shared.mesh.router().channel()
+    }
+
+    /// The event bus, for this program: it publishes and subscribes without leaving the process.
+    pub fn events(&self) -> EventBus {
+        EventBus::new(self.events.clone(), &self.shared.config.name)
     }
 
     /// Where the gateway listens, as `unix:///path`, `https://host:port` or `http://host:port`.
@@ -157,11 +163,10 @@ impl Host {
         let mesh = self.shared.mesh.clone();
         // Ends the streams of those who watch: they would last as long as the host.
         self.shared.shutdown.send_replace(Some(grace));
-        self.events.drain();
         if let Some(gateway) = self.gateway.take() {
             let plugins = self.control.run(async move { mesh.stop(grace).await });
             // Plugins that still finish calls may call each other through the gateway: both end together.
-            let (_, stopped) = tokio::join!(plugins, gateway.shutdown(grace));
+            let (_, (), stopped) = tokio::join!(plugins, self.events.drain(grace), gateway.shutdown(grace));
             if stopped.cut_off > 0 {
                 tracing::warn!(connections = stopped.cut_off, "calls outlasted the grace and were cut off");
             }

@@ -3,6 +3,7 @@
 //! Everything here talks to one [`Endpoint`](crate::route::Endpoint), over the same connection that calls
 //! will use. The order in which it is used is the supervisor's business.
 
+mod capability;
 mod describe;
 mod handshake;
 mod health;

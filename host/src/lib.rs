@@ -29,6 +29,7 @@ pub mod closest;
 mod code;
 pub mod config;
 mod event;
+pub mod events;
 pub mod gateway;
 pub mod host;
 pub mod identity;

@@ -11,6 +11,7 @@ mod backoff;
 mod board;
 mod bring_up;
 mod callers;
+mod events;
 mod failure;
 mod fixed_answer;
 mod health;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use plugmesh::cloudevents::{Attribute, Event};
 use tokio::time::Instant;
 
 /// The unit letters of `grpc-timeout` and their nanoseconds.
@@ -77,6 +78,22 @@ impl Call {
             return Self(None);
         }
         Self(Some(Arc::new(Carried { deadline, traceparent, tracestate: headers.get(TRACESTATE).cloned() })))
+    }
+
+    /// The W3C `tracestate` that came with it.
+    pub(crate) fn tracestate(&self) -> Option<&str> {
+        self.0.as_ref()?.tracestate.as_ref()?.to_str().ok()
+    }
+
+    /// One without deadline, and with the trace that an event carries.
+    pub(crate) fn traced(event: &Event) -> Self {
+        let header = |name| match event.attribute(name) {
+            Some(Attribute::String(text)) => HeaderValue::try_from(text).ok(),
+            _ => None,
+        };
+        let Some(traceparent) = header("traceparent") else { return Self(None) };
+        let tracestate = header("tracestate");
+        Self(Some(Arc::new(Carried { deadline: None, traceparent: Some(traceparent), tracestate })))
     }
 
     pub(crate) fn expires(&self) -> Option<Instant> {

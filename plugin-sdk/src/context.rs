@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use plugmesh::plugin::v1::{HostInfo, InstanceInfo, Limits};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::health::Health;
 use crate::control::session::Sessions;
+use crate::events::{Attachment, Events};
 use crate::gateway::{Gateway, Link};
 use crate::in_flight::InFlight;
 
@@ -23,6 +25,10 @@ pub(crate) struct Shared {
     pub(crate) health: Health,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) stop: CancellationToken,
+    /// The stream of events that the host has opened.
+    pub(crate) attachment: Attachment,
+    /// One that was opened from here.
+    pub(crate) stream: Mutex<Option<Events>>,
 }
 
 impl Context {

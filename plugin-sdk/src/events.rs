@@ -2,12 +2,20 @@
 //!
 //! [`Events`] is a stream to the bus of a host. Events are published one at a time and travel in batches: whatever has come together
 //! when the connection takes more is one frame, so that a lone event does not wait and many cost little each.
+//!
+//! In a plugin, [`Plugin::on`](crate::Plugin::on) says what is done with events, and [`Context::events`](crate::Context::events)
+//! publishes some.
 
+mod bus;
+mod declare;
 mod error;
+mod handler;
 mod incoming;
 mod link;
 mod publish;
+mod sink;
 mod subscriber;
+mod work;
 
 use std::sync::Arc;
 
@@ -21,14 +29,18 @@ use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 
+pub use bus::EventBus;
 pub use error::EventError;
-pub use plugmesh::cloudevents::{Attribute, Data, Event, EventBuilder};
-pub use plugmesh::event::v1::{Ack, Mode, Overflow, Subscription};
+pub use handler::{Handler, Received, Reject, RetryAfter};
+pub use plugmesh::cloudevents::{Attribute, Data, DataError, Event, EventBuilder};
+pub use plugmesh::event::v1::{Ack, Filter, Mode, Overflow, Redelivery, Start, Subscription};
 pub use publish::Outcome;
 pub use subscriber::{Delivered, Subscriber};
 
+pub(crate) use declare::declaration;
 use incoming::Incoming;
 use link::{Link, Outgoing};
+pub(crate) use sink::{Attachment, Sink};
 
 const PATH: &str = "/plugmesh.event.v1.EventBusService/Connect";
 
@@ -84,6 +96,11 @@ impl Events {
         let events = Self(Arc::new(Stream { link, _incoming: AbortOnDropHandle::new(incoming) }));
         events.0.link.welcomed().await?;
         Ok(events)
+    }
+
+    /// The stream that a host has opened.
+    fn attached(link: &Arc<Link>, incoming: tokio::task::JoinHandle<()>) -> Self {
+        Self(Arc::new(Stream { link: link.clone(), _incoming: AbortOnDropHandle::new(incoming) }))
     }
 
     fn link(&self) -> &Link {

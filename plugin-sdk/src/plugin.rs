@@ -18,12 +18,13 @@ use tower_service::Service;
 
 use crate::control::reflection::{Descriptors, Reflection, Version};
 use crate::control::{Contract, Phases};
+use crate::events::{self, Handler, Received, Sink};
 use crate::lifecycle::{DynLifecycle, Lifecycle};
 use crate::listen::{self, Listener};
 use crate::serve::{Server, Signals};
 use crate::service::{Boxed, Kind, Route, Services};
 use crate::settings::{Environment, Listen, Settings};
-use crate::{Context, Error, logging, standalone};
+use crate::{BoxError, Context, Error, logging, standalone};
 
 mod check;
 
@@ -45,6 +46,8 @@ pub struct Plugin {
     routes: Vec<Route>,
     descriptors: Descriptors,
     lifecycle: Option<DynLifecycle>,
+    handlers: Vec<Handler>,
+    publications: Vec<String>,
     context: Context,
     environment: Environment,
     drain_time: Duration,
@@ -68,6 +71,8 @@ impl Plugin {
             routes: Vec::new(),
             descriptors: Descriptors::default(),
             lifecycle: None,
+            handlers: Vec::new(),
+            publications: Vec::new(),
             context: Context::new(),
             environment: Environment::Process,
             drain_time: DRAIN_TIME,
@@ -148,6 +153,28 @@ impl Plugin {
     /// is a `Lifecycle` too.
     pub fn lifecycle(mut self, lifecycle: impl Lifecycle) -> Self {
         self.lifecycle = Some(Arc::new(lifecycle));
+        self
+    }
+
+    /// What to do with the events of some topics, such as `user.login` or `user.>`: each is handled at least once, by one of the
+    /// plugin's instances. See [`Handler`] for what it comes to when `handle` fails or panics.
+    pub fn on<F, R>(self, pattern: impl Into<String>, handle: F) -> Self
+    where
+        F: Fn(Received) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.handler(Handler::new(pattern, handle))
+    }
+
+    /// What to do with the events of any subscription.
+    pub fn handler(mut self, handler: Handler) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Topics that the plugin publishes, as a pattern. A plugin that says so may publish no others.
+    pub fn publishes(mut self, pattern: impl Into<String>) -> Self {
+        self.publications.push(pattern.into());
         self
     }
 
@@ -234,11 +261,26 @@ impl Plugin {
             self.context.0.link.follow(&callback);
         }
         let phases = Arc::new(Phases::new(self.lifecycle, self.context.clone()));
-        let services = services(self.routes, self.descriptors, about, &self.context, &phases);
+        let mut routes = self.routes;
+        if !self.handlers.is_empty() || !self.publications.is_empty() {
+            routes.push(control(Sink::new(self.handlers, self.context.clone())));
+        }
+        let services = services(routes, self.descriptors, about, &self.context, &phases);
         let (drain_time, idle_time) = (self.drain_time, self.idle_time);
         Server { signals, settings, listener, services, context: self.context, phases, drain_time, idle_time }
             .run()
             .await
+    }
+
+    /// What it takes part in of the events.
+    fn takes_part(&self) -> Option<Capability> {
+        if self.handlers.is_empty() && self.publications.is_empty() {
+            return None;
+        }
+        let subscriptions = self.handlers.iter().map(Handler::declared);
+        let detail = events::declaration(subscriptions, &self.publications);
+        let detail_json = detail.to_string().into_bytes();
+        Some(Capability { name: plugmesh::EVENT_CAPABILITY.to_owned(), required: true, detail_json })
     }
 
     /// What every handshake answers.
@@ -253,7 +295,7 @@ impl Plugin {
             features: Vec::new(),
             metadata: Some(self.metadata.clone()),
             services: self.routes.iter().map(|route| route.name.to_owned()).collect(),
-            capabilities: self.capabilities.clone(),
+            capabilities: self.capabilities.iter().cloned().chain(self.takes_part()).collect(),
             config_schema_json: self
                 .config_schema
                 .as_ref()

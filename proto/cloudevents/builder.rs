@@ -1,6 +1,7 @@
 //! Makes events.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::BytesMut;
 use prost::Message;
@@ -162,13 +163,9 @@ impl EventBuilder<'_> {
         put_text(field::SPEC_VERSION, SPEC_VERSION, to);
         parts.event_type = put_text(field::TYPE, self.event_type, to);
         for (name, value) in &self.attributes {
-            put_head(field::ATTRIBUTES, entry_len(name, value), to);
-            put_bytes(field::NAME, name.as_bytes(), to);
-            put_head(field::VALUE, value.encoded_len(), to);
-            let begin = to.len();
-            value.put(to);
+            let written = put_attribute(name, value, to);
             if *name == PARTITION_KEY {
-                parts.partition_key = (begin..to.len()).into();
+                parts.partition_key = written.into();
             }
         }
         let length = match &self.data {
@@ -205,4 +202,14 @@ fn put_text(number: u32, text: &str, to: &mut BytesMut) -> Span {
 
 fn entry_len(name: &str, value: &Attribute<'_>) -> usize {
     field_len(name.len()) + field_len(value.encoded_len())
+}
+
+/// Writes an attribute, and says where its value is.
+pub(super) fn put_attribute(name: &str, value: &Attribute<'_>, to: &mut BytesMut) -> Range<usize> {
+    put_head(field::ATTRIBUTES, entry_len(name, value), to);
+    put_bytes(field::NAME, name.as_bytes(), to);
+    put_head(field::VALUE, value.encoded_len(), to);
+    let begin = to.len();
+    value.put(to);
+    begin..to.len()
 }

@@ -13,6 +13,7 @@
 //! - `operate`: attach, drain, enable, disable, load, unload, reload
 //! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
+//! - `attach`: plugins that handle events
 //! - `events`: publishing, subscribing, dead letters
 //! - `crash`: durable events through hosts, publishers and members that are killed
 //! - `interop`: the official interoperability client of grpc-go
@@ -28,6 +29,7 @@
     reason = "tests fail by panicking and start programs, also in what they share"
 )]
 
+mod attach;
 mod balance;
 mod callbacks;
 mod calls;

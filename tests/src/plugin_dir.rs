@@ -32,6 +32,11 @@ impl PluginDir {
         Self::command(name, binary("probe")).instances(instances).env("PROBE_NAME", name)
     }
 
+    /// The plugin that handles events as they say.
+    pub fn listener(instances: u32) -> Self {
+        Self::command("listener", binary("listener")).instances(instances)
+    }
+
     /// The service that the interoperability clients of gRPC call.
     pub fn interop() -> Self {
         Self::command("interop", binary("interop"))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use plugmesh::event::Pattern;
 use semver::{Version, VersionReq};
 
 use super::decode::{
@@ -52,6 +53,10 @@ pub struct PluginOptions {
     pub descriptor_set: Option<PathBuf>,
     /// Plugins that it depends on.
     pub requires: Option<Vec<Requirement>>,
+    /// Topics that it may publish; none for all.
+    pub may_publish: Option<Vec<Pattern>>,
+    /// Topics that it may subscribe to; none for all.
+    pub may_subscribe: Option<Vec<Pattern>>,
 }
 
 /// How the host reaches the processes that it starts.
@@ -94,6 +99,8 @@ impl PluginOptions {
         replace(&mut self.services, &over.services);
         replace(&mut self.descriptor_set, &over.descriptor_set);
         replace(&mut self.requires, &over.requires);
+        replace(&mut self.may_publish, &over.may_publish);
+        replace(&mut self.may_subscribe, &over.may_subscribe);
         self.policy = self.policy.overridden(&over.policy);
         for (target, said) in &over.policies {
             let below = self.policies.remove(target).unwrap_or_default();
@@ -112,6 +119,7 @@ impl PluginOptions {
 /// Takes the shared keys out of a section.
 pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginOptions {
     let timeout = |d: &mut Decoder<'_>, node: &Node| duration(d, node, &TIMEOUTS);
+    let (may_publish, may_subscribe) = section.optional(d, "events", events).unwrap_or_default();
     PluginOptions {
         version: section.optional(d, "version", version),
         labels: section.optional(d, "labels", labels).unwrap_or_default(),
@@ -127,7 +135,21 @@ pub(super) fn options(d: &mut Decoder<'_>, section: &mut Section<'_>) -> PluginO
         services: section.optional(d, "services", |d, node| list(d, node, MAX_ENTRIES, service)),
         descriptor_set: section.optional(d, "descriptor_set", path),
         requires: section.optional(d, "requires", |d, node| list(d, node, MAX_ENTRIES, requirement)),
+        may_publish,
+        may_subscribe,
     }
+}
+
+/// Topics that a plugin may publish, and that it may subscribe to.
+type Topics = (Option<Vec<Pattern>>, Option<Vec<Pattern>>);
+
+fn events(d: &mut Decoder<'_>, node: &Node) -> Option<Topics> {
+    let mut section = Section::open(d, node)?;
+    let patterns = |d: &mut Decoder<'_>, node: &Node| list(d, node, MAX_ENTRIES, parsed);
+    let publish = section.optional(d, "publish", patterns);
+    let subscribe = section.optional(d, "subscribe", patterns);
+    section.finish(d);
+    Some((publish, subscribe))
 }
 
 fn labels(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<String, String>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use plugmesh::event::Pattern;
 use semver::Version;
 
 use super::address::Endpoint;
@@ -44,6 +45,10 @@ pub struct PluginConfig {
     pub descriptor_set: Option<PathBuf>,
     /// Plugins that it depends on.
     pub requires: Vec<Requirement>,
+    /// Topics that it may publish; none for all.
+    pub may_publish: Option<Vec<Pattern>>,
+    /// Topics that it may subscribe to; none for all.
+    pub may_subscribe: Option<Vec<Pattern>>,
     /// Its own configuration; an empty object when no file gives any.
     pub config: JsonConfig,
     /// From spawn to ready.
@@ -145,6 +150,8 @@ impl PluginConfig {
             services: options.services.unwrap_or_default(),
             descriptor_set: options.descriptor_set,
             requires: options.requires.unwrap_or_default(),
+            may_publish: options.may_publish,
+            may_subscribe: options.may_subscribe,
             config: options.config.unwrap_or_default(),
             start_timeout: options.start_timeout.unwrap_or(START_TIMEOUT),
             drain_timeout: options.drain_timeout.unwrap_or(PLUGIN_DRAIN_TIMEOUT),

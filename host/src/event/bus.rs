@@ -1,10 +1,11 @@
 //! The bus: who subscribed to what, and what becomes of events that nobody could handle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::join_all;
 use tonic::Code;
 
 use super::NO_JOURNAL;
@@ -12,10 +13,11 @@ use super::dead_letters::DeadLetters;
 use super::durable::Durable;
 use super::entries::{MemberId, Signal};
 use super::journal::{Change, DeadLetter, JournalError};
-use super::outbox::{End, Outbox};
+use super::outbox::End;
+use super::participant::{Participant, Until};
 use super::progress::Progress;
 use super::recorder::refusal;
-use super::subscription::{Consequences, Identity, Mode, Spec, Standing, Subscription};
+use super::subscription::{Consequences, Counted, Identity, Mode, Spec, Standing, Subscription};
 use super::timekeeper::Timekeeper;
 use super::topics::Topics;
 
@@ -82,12 +84,14 @@ pub(super) struct Bus {
     timekeeper: Timekeeper,
     ids: AtomicU64,
     participants: Mutex<Participants>,
+    /// What subscriptions had counted that are over and had no name of their own.
+    ended: Mutex<Counted>,
 }
 
 /// Everybody who takes part.
 #[derive(Debug, Default)]
 struct Participants {
-    outboxes: Vec<Arc<Outbox>>,
+    all: BTreeMap<MemberId, (Weak<Participant>, Until)>,
     /// The host goes: nobody is let in any more.
     is_draining: bool,
 }
@@ -106,6 +110,7 @@ impl Bus {
             timekeeper: Timekeeper::default(),
             ids: AtomicU64::new(first_id),
             participants: Mutex::default(),
+            ended: Mutex::default(),
         })
     }
 
@@ -123,30 +128,34 @@ impl Bus {
     }
 
     /// Somebody begins to take part.
-    pub(super) fn attach(&self, outbox: &Arc<Outbox>) {
+    pub(super) fn attach(&self, participant: &Arc<Participant>, until: Until) {
         let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.outboxes.push(outbox.clone());
-        if participants.is_draining {
-            outbox.close(End::ShuttingDown);
+        participants.all.insert(participant.id(), (Arc::downgrade(participant), until));
+        if participants.is_draining && until == Until::HostEnds {
+            participant.outbox.close(End::ShuttingDown);
         }
     }
 
     /// Somebody takes part no more.
-    pub(super) fn detach(&self, outbox: &Arc<Outbox>) {
-        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.outboxes.retain(|other| !Arc::ptr_eq(other, outbox));
+    pub(super) fn detach(&self, id: MemberId) {
+        self.participants.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&id);
     }
 
     /// How many take part.
     pub(super) fn participants(&self) -> usize {
-        self.participants.lock().unwrap_or_else(PoisonError::into_inner).outboxes.len()
+        self.participants.lock().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 
-    /// Delivers nothing any more, and ends every stream.
-    pub(super) fn drain(&self) {
-        let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
-        participants.is_draining = true;
-        participants.outboxes.iter().for_each(|outbox| outbox.close(End::ShuttingDown));
+    /// Delivers nothing any more to those who stay until the host ends, lets them answer for what was delivered for as long as `grace`, and
+    /// ends their streams. Nobody is let in meanwhile.
+    pub(super) async fn drain(&self, grace: Duration) {
+        let all: Vec<_> = {
+            let mut participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+            participants.is_draining = true;
+            let guests = participants.all.values().filter(|(_, until)| *until == Until::HostEnds);
+            guests.filter_map(|(participant, _)| participant.upgrade()).collect()
+        };
+        join_all(all.iter().map(|participant| participant.drain(grace))).await;
     }
 
     /// A number that no participant of this host has had.
@@ -282,6 +291,22 @@ impl Bus {
             groups.remove(&identity);
         }
         self.topics.remove(&subscription.spec.patterns, subscription);
+        if subscription.spec.identity().is_none() {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.add(&subscription.counts.read());
+        }
+    }
+
+    /// What subscriptions had counted that are over and had no name of their own.
+    pub(super) fn ended(&self) -> Counted {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names of those of these members who are there.
+    pub(super) fn names(&self, members: &[MemberId]) -> Vec<String> {
+        let participants = self.participants.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = members.iter().filter_map(|id| participants.all.get(id)?.0.upgrade());
+        found.map(|participant| participant.name().to_owned()).collect()
     }
 
     /// A member takes no more events, but may answer for those that it has.

@@ -239,7 +239,8 @@ impl Entries {
         }
     }
 
-    fn open_members(&self) -> impl Iterator<Item = MemberId> {
+    /// Members that take events.
+    pub(super) fn open_members(&self) -> impl Iterator<Item = MemberId> {
         self.members.iter().filter(|(_, member)| member.is_open).map(|(id, _)| *id)
     }
 

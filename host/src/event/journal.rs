@@ -145,8 +145,14 @@ impl Journal {
             return Err(OpenError::Twice { name: streams[twice].clone() });
         }
         let path: Arc<Path> = options.path.as_path().into();
-        let shared =
-            Arc::new(Shared { path, next_place: 1.into(), first_place: 1.into(), is_ending: false.into() });
+        let shared = Arc::new(Shared {
+            path,
+            next_place: 1.into(),
+            first_place: 1.into(),
+            events: 0.into(),
+            dead_letters: 0.into(),
+            is_ending: false.into(),
+        });
         let (commands, receiver) = mpsc::channel(MAX_WAITING);
         let (answer, opened) = oneshot::channel();
         let thread = std::thread::Builder::new().name("plugmesh-journal".to_owned());
@@ -237,6 +243,16 @@ impl Journal {
     /// Place of the oldest event; that of the next one when there is none.
     pub(crate) fn first_place(&self) -> u64 {
         self.shared.first_place.load(Relaxed)
+    }
+
+    /// Events that it holds.
+    pub(crate) fn events(&self) -> u64 {
+        self.shared.events.load(Relaxed)
+    }
+
+    /// Dead letters that it holds.
+    pub(crate) fn count_of_dead_letters(&self) -> u64 {
+        self.shared.dead_letters.load(Relaxed)
     }
 
     /// Place of the newest event that there ever was; zero when there was none.

@@ -1,5 +1,6 @@
 //! The bus of a host, from its configuration to its end.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use super::bus::{Bus, Limits};
 use super::durable::Durable;
 use super::entries::Redelivery;
 use super::journal::{Journal, JournalOptions, OpenError, Opened};
+use super::participant::Permissions;
 use super::progress::Progress;
 use super::recorder::{Recorder, Recording, recent};
 use super::service::{self, Connected, Service};
@@ -30,11 +32,17 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// Events that a subscription may ask to have wait for it: what it holds is bounded in bytes as well.
 const MAX_QUEUE: usize = 1 << 20;
 
-/// The event bus of a host. Its tasks end when it is dropped.
+/// The event bus of a host. Clones share it; its tasks end when the last of them is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(Arc<Shared>);
+
 #[derive(Debug)]
-pub(crate) struct Events {
+struct Shared {
     bus: Arc<Bus>,
     defaults: Defaults,
+    runtime: Handle,
+    /// What the members of a group may that have one by who they are.
+    permissions: Mutex<HashMap<String, Permissions>>,
     /// Ends those who work for the journal, when they have done what waits.
     ending: CancellationToken,
     workers: Mutex<Vec<AbortOnDropHandle<()>>>,
@@ -83,34 +91,57 @@ impl Events {
             let bus = bus.clone();
             async move { bus.keep_time().await }
         }));
-        Ok(Self { bus, defaults, ending, workers: Mutex::new(workers), _timekeeping: timekeeping })
+        Ok(Self(Arc::new(Shared {
+            bus,
+            defaults,
+            runtime: runtime.clone(),
+            permissions: Mutex::default(),
+            ending,
+            workers: Mutex::new(workers),
+            _timekeeping: timekeeping,
+        })))
     }
 
-    #[cfg(test)]
     pub(super) fn bus(&self) -> &Arc<Bus> {
-        &self.bus
+        &self.0.bus
     }
 
-    #[cfg(test)]
     pub(super) fn defaults(&self) -> &Defaults {
-        &self.defaults
+        &self.0.defaults
+    }
+
+    /// Where the streams run that the host opens.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    /// Says what the members of a group may, whoever of them opens a stream.
+    pub(crate) fn permit(&self, group: &str, permissions: Permissions) {
+        let mut all = self.0.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(group.to_owned(), permissions);
+    }
+
+    /// What the members of a group may.
+    pub(super) fn permissions(&self, group: &str) -> Permissions {
+        let all = self.0.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(group).cloned().unwrap_or_default()
     }
 
     /// `EventBusService`, for the gateway.
     pub(crate) fn service(&self) -> Connected<EventBusServiceServer<Service>> {
-        service::service(self.bus.clone(), self.defaults.clone())
+        service::service(self.clone())
     }
 
-    /// Delivers nothing any more, and ends every stream.
-    pub(crate) fn drain(&self) {
-        self.bus.drain();
+    /// Delivers nothing any more, lets everybody answer for what was delivered for as long as `grace`, and ends every stream.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.0.bus.drain(grace).await;
     }
 
     /// Does what waits for the journal and closes it, when nobody takes part any more.
     pub(crate) async fn close(&self) {
-        let Some(durable) = self.bus.durable() else { return };
-        self.ending.cancel();
-        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(durable) = self.0.bus.durable() else { return };
+        self.0.ending.cancel();
+        let workers = std::mem::take(&mut *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner));
         let closing = async {
             for worker in workers {
                 // One that has panicked has logged it.

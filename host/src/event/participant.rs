@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use plugmesh::event::Pattern;
 use plugmesh::event::frame::message;
 use plugmesh::event::v1::bus_frame::Frame;
 use plugmesh::event::v1::{
-    Acknowledge, BusFrame, Credit, EventResult, Gap, Nack, Problem, Published, Subscribe, Subscribed,
-    Unsubscribed, Welcome,
+    Acknowledge, BusFrame, Credit, Draining, EventResult, Gap, Nack, Problem, Published, Subscribe,
+    Subscribed, Unsubscribed, Welcome,
 };
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::bus::{Bus, now};
@@ -23,11 +26,37 @@ use super::subscription::{Answer, Defaults, Spec, Standing, Subscription};
 
 /// What a participant may do.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Permissions {
+pub(crate) struct Permissions {
     /// Topics that it may publish. `None`: all.
-    pub(super) publish: Option<Arc<[Pattern]>>,
+    pub(crate) publish: Option<Arc<[Pattern]>>,
     /// Topics that it may subscribe to. `None`: all.
-    pub(super) subscribe: Option<Arc<[Pattern]>>,
+    pub(crate) subscribe: Option<Arc<[Pattern]>>,
+}
+
+impl Permissions {
+    /// Whether it may subscribe to something.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn check(&self, spec: &Spec) -> Result<(), String> {
+        let Some(allowed) = self.subscribe.as_deref() else { return Ok(()) };
+        let is_allowed = |wanted: &&Pattern| allowed.iter().any(|one| one.covers(wanted));
+        spec.patterns.iter().find(|wanted| !is_allowed(wanted)).map_or(Ok(()), |other| {
+            let other = other.as_str();
+            Err(format!(
+                "{other:?} is not among the topics that this plugin may subscribe to (events.subscribe)"
+            ))
+        })
+    }
+}
+
+/// When a participant has to go at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// When the host ends.
+    HostEnds,
+    /// When somebody detaches it, which is sooner.
+    Detached,
 }
 
 /// One stream's share of the bus. Dropping it gives back what it was at.
@@ -40,6 +69,8 @@ pub(super) struct Participant {
     defaults: Defaults,
     pub(super) outbox: Arc<Outbox>,
     attachments: Mutex<HashMap<u64, Attachment>>,
+    /// It has answered for something, or a subscription of it is over.
+    answered: Notify,
 }
 
 /// A subscription of a participant.
@@ -62,16 +93,54 @@ impl Participant {
         name: Arc<str>,
         permissions: Permissions,
         defaults: Defaults,
+        until: Until,
     ) -> Arc<Self> {
         let id = MemberId(bus.next_id());
         let outbox = Arc::default();
-        bus.attach(&outbox);
-        Arc::new(Self { bus, name, id, permissions, defaults, outbox, attachments: Mutex::default() })
+        let attachments = Mutex::default();
+        let answered = Notify::new();
+        let this = Arc::new(Self { bus, name, id, permissions, defaults, outbox, attachments, answered });
+        this.bus.attach(&this, until);
+        this
+    }
+
+    /// Delivers nothing any more, and waits until all that was delivered is answered for, or the grace is over. Then its stream ends.
+    pub(super) async fn drain(&self, grace: Duration) {
+        let drained = async {
+            for attachment in self.attachments().values_mut().filter(|attachment| attachment.is_open) {
+                attachment.is_open = false;
+                self.bus.close(&attachment.subscription, self.id);
+            }
+            self.send(Frame::Draining(Draining { grace: prost_types::Duration::try_from(grace).ok() }));
+            loop {
+                let answered = self.answered.notified();
+                let is_at_work = |attachment: &Attachment| attachment.subscription.is_at_work(self.id);
+                if !self.attachments().values().any(is_at_work) {
+                    return;
+                }
+                answered.await;
+            }
+        };
+        let _ = timeout(grace, drained).await;
+        self.outbox.close(End::ShuttingDown);
     }
 
     /// What it publishes through.
     pub(super) fn publisher(&self) -> Publisher {
         Publisher::new(self.bus.clone(), self.permissions.publish.clone(), Some(self.id))
+    }
+
+    pub(super) fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// What tells its stream from every other one.
+    pub(super) fn epoch(&self) -> u64 {
+        self.id.0
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn bus(&self) -> &Arc<Bus> {
@@ -143,16 +212,7 @@ impl Participant {
         let what =
             what.ok_or_else(|| invalid("`what` is missing: say the patterns of the topics".to_owned()))?;
         let spec = Spec::read(&what, &self.defaults).map_err(|error| (error.code(), error.to_string()))?;
-        if let Some(allowed) = self.permissions.subscribe.as_deref()
-            && let Some(pattern) =
-                spec.patterns.iter().find(|wanted| !allowed.iter().any(|one| one.covers(wanted)))
-        {
-            let message = format!(
-                "{:?} is not among the topics that this plugin may subscribe to (events.subscribe)",
-                pattern.as_str()
-            );
-            return Err((Code::PermissionDenied, message));
-        }
+        self.permissions.check(&spec).map_err(|why| (Code::PermissionDenied, why))?;
         let mut attachments = self.attachments();
         if attachments.contains_key(&number) {
             return Err((Code::AlreadyExists, format!("subscription {number} is there already")));
@@ -258,6 +318,7 @@ impl Participant {
                 self.problem(Code::NotFound, message, number, delivery);
             }
         }
+        self.answered.notify_waiters();
     }
 
     /// It has sent all. Unless it is subscribed to something, that is the end of its stream.
@@ -341,6 +402,6 @@ impl Drop for Participant {
         for attachment in attachments.into_values() {
             self.bus.leave(&attachment.subscription, self.id);
         }
-        self.bus.detach(&self.outbox);
+        self.bus.detach(self.id);
     }
 }

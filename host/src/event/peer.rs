@@ -24,7 +24,7 @@ use tonic::Status;
 
 use super::bus::{Bus, Limits};
 use super::entries;
-use super::participant::{Participant, Permissions};
+use super::participant::{Participant, Permissions, Until};
 use super::stream::Reader;
 use super::subscription::Defaults;
 use crate::resilience::backoff::Backoff;
@@ -74,8 +74,21 @@ impl Peer {
         Self::connect_with(bus, permissions, defaults()).await
     }
 
+    pub(super) async fn connect_until(bus: &Arc<Bus>, until: Until) -> Self {
+        Self::connect_as_all(bus, Permissions::default(), defaults(), until).await
+    }
+
     pub(super) async fn connect_with(bus: &Arc<Bus>, permissions: Permissions, defaults: Defaults) -> Self {
-        let participant = Participant::new(bus.clone(), "somebody".into(), permissions, defaults);
+        Self::connect_as_all(bus, permissions, defaults, Until::HostEnds).await
+    }
+
+    async fn connect_as_all(
+        bus: &Arc<Bus>,
+        permissions: Permissions,
+        defaults: Defaults,
+        until: Until,
+    ) -> Self {
+        let participant = Participant::new(bus.clone(), "somebody".into(), permissions, defaults, until);
         participant.welcome();
         let (sender, receiver) = mpsc::channel(1000);
         let body = StreamBody::new(ReceiverStream::new(receiver));

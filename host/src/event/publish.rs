@@ -1,14 +1,17 @@
 //! From a publisher to the subscriptions.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
 use plugmesh::event::Pattern;
-use plugmesh::event::frame::EventSpan;
-use plugmesh::event::v1::{Ack, EventResult};
+use plugmesh::event::frame::{EventSpan, EventsMessage, ReadError};
+use plugmesh::event::v1::{Ack, EventResult, Publish};
+use tokio::time::timeout;
 use tokio_util::sync::PollSender;
 use tonic::Code;
 
@@ -35,8 +38,6 @@ pub(super) struct Publisher {
     /// To the recorder, if there is a journal.
     recordings: Option<PollSender<Recording>>,
     under_way: Arc<UnderWay>,
-    /// Where it learns what is done with.
-    pub(super) completions: Arc<Completions>,
 }
 
 /// Events on their way to the subscriptions.
@@ -53,7 +54,8 @@ pub(super) struct Publishing {
     ack: Ack,
     /// What the publisher waits for when all is published: that events are recorded, or handled.
     awaited: Option<Arc<Awaited>>,
-    /// Number of the frame, for [`Completions`].
+    /// Where its publisher learns that it is done with, by this number.
+    completions: Arc<Completions>,
     frame: u64,
     waits_for: WaitsFor,
 }
@@ -84,9 +86,25 @@ enum Step {
 
 impl Publishing {
     /// All events of a message.
-    pub(super) fn new(message: Bytes, events: Vec<EventSpan>, ack: Ack, frame: u64) -> Self {
+    pub(super) fn new(
+        message: Bytes,
+        events: Vec<EventSpan>,
+        ack: Ack,
+        completions: Arc<Completions>,
+        frame: u64,
+    ) -> Self {
         let waits_for = WaitsFor::Subscription;
-        Self { message, events, next: 0, results: Vec::new(), ack, awaited: None, frame, waits_for }
+        Self {
+            message,
+            events,
+            next: 0,
+            results: Vec::new(),
+            ack,
+            awaited: None,
+            completions,
+            frame,
+            waits_for,
+        }
     }
 
     /// Gives up what is not published yet: it took too long.
@@ -113,8 +131,8 @@ impl Publishing {
         Done { awaited: self.awaited, results: self.results }
     }
 
-    fn awaited(&mut self, completions: &Arc<Completions>) -> &Arc<Awaited> {
-        self.awaited.get_or_insert_with(|| Awaited::new(completions, self.frame))
+    fn awaited(&mut self) -> &Arc<Awaited> {
+        self.awaited.get_or_insert_with(|| Awaited::new(&self.completions, self.frame))
     }
 
     fn refuse(&mut self, index: usize, code: Code, message: String) {
@@ -162,15 +180,35 @@ impl Publishing {
 impl Publisher {
     pub(super) fn new(bus: Arc<Bus>, allowed: Option<Arc<[Pattern]>>, member: Option<MemberId>) -> Self {
         let recordings = bus.durable().map(|durable| PollSender::new(durable.recordings.clone()));
-        Self {
-            bus,
-            allowed,
-            member,
-            matches: MatchCache::default(),
-            recordings,
-            under_way: Arc::default(),
-            completions: Arc::default(),
+        Self { bus, allowed, member, matches: MatchCache::default(), recordings, under_way: Arc::default() }
+    }
+
+    /// Publishes the events of an encoded `Publish`, waiting so long for room, and as long as it takes for what `ack` asks. Gives what there is
+    /// to say of single events.
+    ///
+    /// # Errors
+    /// It is no such message, or has too many events.
+    pub(super) async fn publish_message(
+        &mut self,
+        message: Bytes,
+        ack: Ack,
+        wait: Duration,
+    ) -> Result<Vec<EventResult>, ReadError> {
+        let mut spans = Vec::new();
+        Publish::read(&message, self.bus.limits.frame_events, &mut spans)?;
+        let completions = Arc::<Completions>::default();
+        let mut publishing = Publishing::new(message, spans, ack, completions.clone(), 0);
+        let published = timeout(wait, poll_fn(|cx| self.poll_publish(&mut publishing, cx))).await;
+        if published.is_err() {
+            publishing.time_out();
         }
+        let Done { awaited, mut results } = publishing.done();
+        if let Some(awaited) = awaited {
+            awaited.published();
+            poll_fn(|cx| completions.poll(cx)).await;
+            results.append(&mut awaited.take_results());
+        }
+        Ok(results)
     }
 
     /// Publishes as much as there is room for. Ready when each event is published or refused; pending while a subscription that
@@ -279,7 +317,7 @@ impl Publisher {
             matches: matches.clone(),
             version: self.matches.version(),
             promise,
-            ticket: publishing.awaited(&self.completions).ticket(),
+            ticket: publishing.awaited().ticket(),
             awaits_handlers: publishing.ack == Ack::Handled,
             turn: self.under_way.turn(),
         };
@@ -362,7 +400,7 @@ impl Publisher {
         self.bus.count_published(1, whole.len());
         let awaits_handlers = publishing.ack == Ack::Handled;
         for subscription in wanting {
-            let awaited = awaits_handlers.then(|| publishing.awaited(&self.completions));
+            let awaited = awaits_handlers.then(|| publishing.awaited());
             let receipt: Option<Receipt> = awaited.map(|awaited| awaited.receipt(index, &subscription.name));
             let coming = Coming { event: &own, whole: &whole, view: event, place: None };
             subscription.push(coming, receipt, kept(subscription, promised));

@@ -336,7 +336,7 @@ pub(super) fn refusal(error: &JournalError) -> (Code, String) {
 
 /// What was published a short time ago, by a journal that was just opened.
 pub(super) async fn recent(durable: &Durable) -> Duplicates {
-    let mut known = Duplicates::new(duplicates::MAX_EVENTS);
+    let mut known = Duplicates::new(duplicates::MAX_EVENTS, Instant::now());
     if let Err(error) = read_recent(durable, &mut known).await {
         tracing::warn!(%error, "what was published last cannot be read: events that come once more are not known again");
     }

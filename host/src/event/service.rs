@@ -18,6 +18,7 @@ use self::replay::Replay;
 use self::subscribe::Subscribed;
 use super::bus::Bus;
 use super::journal::JournalError;
+use super::open::Events;
 use super::participant::Permissions;
 use super::recorder::refusal;
 use super::subscription::Defaults;
@@ -30,13 +31,12 @@ const MAX_PAGE: usize = 1000;
 /// The calls of the service but for `Connect`, whose frames are not decoded: see [`Connected`].
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
-    bus: Arc<Bus>,
-    defaults: Defaults,
+    events: Events,
 }
 
 /// The whole service, for the gateway.
-pub(crate) fn service(bus: Arc<Bus>, defaults: Defaults) -> Connected<EventBusServiceServer<Service>> {
-    let service = Service { bus, defaults };
+pub(crate) fn service(events: Events) -> Connected<EventBusServiceServer<Service>> {
+    let service = Service { events };
     Connected::new(service.clone(), EventBusServiceServer::new(service))
 }
 
@@ -48,6 +48,10 @@ struct Role {
 }
 
 impl Service {
+    fn bus(&self) -> &Arc<Bus> {
+        self.events.bus()
+    }
+
     /// The role of who calls. A plugin's instances are a group.
     fn role(&self, extensions: &http::Extensions) -> Role {
         let principal = Principal::of(extensions);
@@ -56,8 +60,9 @@ impl Service {
             Some(Principal::Plugin { instance }) => Some(instance.plugin().to_string()),
             _ => None,
         };
-        let defaults = Defaults { group, ..self.defaults.clone() };
-        Role { name: name.into(), permissions: Permissions::default(), defaults }
+        let permissions = group.as_deref().map(|group| self.events.permissions(group)).unwrap_or_default();
+        let defaults = Defaults { group, ..self.events.defaults().clone() };
+        Role { name: name.into(), permissions, defaults }
     }
 }
 
@@ -79,7 +84,7 @@ impl EventBusService for Service {
         request: Request<pb::PublishRequest>,
     ) -> Result<Response<pb::PublishResponse>, Status> {
         let role = self.role(request.extensions());
-        publish::publish(&self.bus, role, request.into_inner()).await.map(Response::new)
+        publish::publish(self.bus(), role, request.into_inner()).await.map(Response::new)
     }
 
     async fn subscribe(
@@ -87,14 +92,14 @@ impl EventBusService for Service {
         request: Request<pb::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let role = self.role(request.extensions());
-        Subscribed::new(&self.bus, role, request.into_inner()).map(Response::new)
+        Subscribed::new(self.bus(), role, request.into_inner()).map(Response::new)
     }
 
     async fn replay(
         &self,
         request: Request<pb::ReplayRequest>,
     ) -> Result<Response<Self::ReplayStream>, Status> {
-        Replay::new(&self.bus, &self.defaults, request.into_inner()).await.map(Response::new)
+        Replay::new(self.bus(), self.events.defaults(), request.into_inner()).await.map(Response::new)
     }
 
     async fn list_dead_letters(
@@ -112,7 +117,7 @@ impl EventBusService for Service {
             0 => PAGE,
             size => size.min(MAX_PAGE),
         };
-        let letters = self.bus.dead_letters.list(whose(&subscription), after, size + 1).await;
+        let letters = self.bus().dead_letters.list(whose(&subscription), after, size + 1).await;
         let mut letters = letters.map_err(|error| failed(&error))?;
         let has_more = letters.len() > size;
         letters.truncate(size);
@@ -131,7 +136,7 @@ impl EventBusService for Service {
         let pb::RedriveDeadLettersRequest { ids, subscription } = request.into_inner();
         must_choose(&ids, &subscription)?;
         let (count, problems) =
-            self.bus.redrive(whose(&subscription), &ids).await.map_err(|error| failed(&error))?;
+            self.bus().redrive(whose(&subscription), &ids).await.map_err(|error| failed(&error))?;
         Ok(Response::new(pb::RedriveDeadLettersResponse { count, problems }))
     }
 
@@ -141,7 +146,7 @@ impl EventBusService for Service {
     ) -> Result<Response<pb::PurgeDeadLettersResponse>, Status> {
         let pb::PurgeDeadLettersRequest { ids, subscription } = request.into_inner();
         must_choose(&ids, &subscription)?;
-        let purged = self.bus.dead_letters.purge(whose(&subscription), &ids).await;
+        let purged = self.bus().dead_letters.purge(whose(&subscription), &ids).await;
         let count = purged.map_err(|error| failed(&error))?;
         Ok(Response::new(pb::PurgeDeadLettersResponse { count }))
     }
@@ -150,7 +155,7 @@ impl EventBusService for Service {
         &self,
         request: Request<pb::DeleteDurableNameRequest>,
     ) -> Result<Response<pb::DeleteDurableNameResponse>, Status> {
-        let deleted = self.bus.delete(&request.into_inner().durable_name).await;
+        let deleted = self.bus().delete(&request.into_inner().durable_name).await;
         deleted.map_err(|(code, message)| Status::new(code, message))?;
         Ok(Response::new(pb::DeleteDurableNameResponse {}))
     }
@@ -159,7 +164,7 @@ impl EventBusService for Service {
         &self,
         _: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
-        convert::stats(&self.bus).await.map(Response::new).map_err(|error| failed(&error))
+        convert::stats(self.bus()).await.map(Response::new).map_err(|error| failed(&error))
     }
 }
 

@@ -24,10 +24,10 @@ use tonic::{Code, Status};
 use super::outbox::End;
 use super::participant::Participant;
 use super::publish::{Done, Publisher, Publishing};
-use super::receipt::Awaited;
+use super::receipt::{Awaited, Completions};
 
 /// How long a publisher waits for room unless it says how long, and at most.
-const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Frames whose handlers are awaited at once on a stream.
@@ -38,6 +38,8 @@ pub(super) struct Reader<B> {
     participant: Arc<Participant>,
     messages: Messages<B>,
     publisher: Publisher,
+    /// What of `awaited` is done with.
+    completions: Arc<Completions>,
     /// Frames that were read and not published yet, in their order. Credit bounds them.
     waiting: VecDeque<Waiting>,
     /// What the participant may have in `waiting`.
@@ -89,6 +91,7 @@ where
         let limits = participant.bus().limits;
         Self {
             publisher: participant.publisher(),
+            completions: Arc::default(),
             messages: Messages::new(body, limits.frame_bytes),
             participant,
             waiting: VecDeque::new(),
@@ -161,7 +164,7 @@ where
         let ack = Ack::try_from(head.ack).unwrap_or_default();
         let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         let events = spans.len() as u64;
-        let publishing = Publishing::new(message, spans, ack, self.next);
+        let publishing = Publishing::new(message, spans, ack, self.completions.clone(), self.next);
         self.next += 1;
         let bytes = publishing.bytes();
         self.credit.events -= events as i64;
@@ -255,7 +258,7 @@ where
 
     /// Answers for events that are recorded, or that all handlers are done with.
     fn poll_awaited(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(frames) = self.publisher.completions.poll(cx) {
+        while let Poll::Ready(frames) = self.completions.poll(cx) {
             for frame in frames {
                 let Some(unanswered) = self.awaited.remove(&frame) else { continue };
                 let Unanswered { sequence, ack, awaited, mut results, holds } = unanswered;
@@ -272,15 +275,22 @@ where
 #[derive(Debug)]
 pub(super) struct Outgoing {
     participant: Arc<Participant>,
-    /// Reads what the participant sends.
+    /// Reads what the participant sends. `None`: somebody else does, or it has ended.
     reader: Option<AbortOnDropHandle<Result<(), Status>>>,
+    /// It is a response, and so has trailers.
+    is_response: bool,
     /// Its status was sent.
     has_ended: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(participant: Arc<Participant>, reader: AbortOnDropHandle<Result<(), Status>>) -> Self {
-        Self { participant, reader: Some(reader), has_ended: false }
+        Self { participant, reader: Some(reader), is_response: true, has_ended: false }
+    }
+
+    /// As the body of a request, whose response somebody else reads.
+    pub(super) fn request(participant: Arc<Participant>) -> Self {
+        Self { participant, reader: None, is_response: false, has_ended: false }
     }
 }
 
@@ -310,7 +320,7 @@ impl Body for Outgoing {
         }
         match ready!(self.participant.poll_message(cx)) {
             Ok(message) => Poll::Ready(Some(Ok(BodyFrame::data(message)))),
-            Err(_) if self.has_ended => Poll::Ready(None),
+            Err(_) if self.has_ended || !self.is_response => Poll::Ready(None),
             Err(end) => {
                 self.has_ended = true;
                 Poll::Ready(Some(match end {

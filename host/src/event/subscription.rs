@@ -16,6 +16,7 @@ use plugmesh::event::v1;
 use tonic::Code;
 
 pub(super) use self::arrive::{Coming, ReadEvents};
+pub(crate) use self::counts::Counted;
 pub(super) use self::counts::Counts;
 pub(super) use self::journaled::{Standing, Unsaved, Wanted};
 pub(super) use self::spec::{BadSubscription, Defaults, Identity, Members, Mode, Spec, start};
@@ -221,6 +222,22 @@ impl Subscription {
         match &self.state().queue {
             Queue::Runs { reader, .. } => reader.as_ref().is_some_and(|reader| reader.id == id),
             Queue::Entries(entries) => entries.is_member(id),
+        }
+    }
+
+    /// Who takes its events.
+    pub(super) fn members(&self) -> Vec<MemberId> {
+        match &self.state().queue {
+            Queue::Runs { reader, .. } => reader.iter().map(|reader| reader.id).collect(),
+            Queue::Entries(entries) => entries.open_members().collect(),
+        }
+    }
+
+    /// Whether a member has not answered for all that it got.
+    pub(super) fn is_at_work(&self, id: MemberId) -> bool {
+        match &self.state().queue {
+            Queue::Runs { .. } => false,
+            Queue::Entries(entries) => entries.is_at_work(id),
         }
     }
 

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tonic::Code;
 
+use super::local::EventBus;
 use super::participant::Permissions;
 use super::peer::{Peer, event, events, group, names, to};
 use super::*;
@@ -333,4 +334,34 @@ async fn what_was_deleted_before_it_was_read_is_told() {
     }
     assert_eq!(got.len() + dropped, 400, "each event was delivered, or told to be gone");
     assert!(dropped >= 300, "{dropped}");
+}
+
+#[tokio::test]
+async fn the_program_itself_takes_part_without_a_stream() {
+    let directory = directory();
+    let bus = open(directory.path()).await;
+    let program = EventBus::new(bus.clone(), "shop");
+    let mut all = program.subscribe(to(">")).await.unwrap();
+    let mut orders = program.subscribe(durable("orders")).await.unwrap();
+    let mut elsewhere = peer(&bus).await;
+    elsewhere.subscribe(1, to("user.*"), 10).await;
+    let outcomes =
+        program.publish_all(&[event("user.login", "1"), event("order.placed", "2")], Ack::Unspecified).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(elsewhere.delivered().await.1, names(&[1]));
+    let (first, second) = (all.next().await.unwrap().unwrap(), all.next().await.unwrap().unwrap());
+    assert_eq!((first.event.id(), first.place), ("1", None));
+    assert_eq!((second.event.id(), second.place), ("2", Some(1)));
+    let order = orders.next().await.unwrap().unwrap();
+    orders.failed(order.number, "busy", Some(Duration::from_millis(1)));
+    let again = orders.next().await.unwrap().unwrap();
+    assert_eq!((again.event.id(), again.attempt), ("2", 2));
+    orders.handled([again.number]);
+    assert!(program.publish_with_retry(&event("order.placed", "2"), Ack::Durable).await.unwrap().duplicate);
+    let refused = program.publish(&event("user.login", "3"), Ack::Durable).await.unwrap_err();
+    assert!(!refused.is_transient() && refused.to_string().contains("events.journal.topics"), "{refused}");
+    let refused = program.subscribe(to("a..b")).await.unwrap_err();
+    assert!(refused.to_string().contains("empty token"), "{refused}");
+    bus.drain(Duration::from_secs(1)).await;
+    assert!(all.next().await.unwrap().is_none(), "the host goes");
 }

@@ -189,6 +189,7 @@ impl HostBuilder {
             max_starts: max_starts(&self.config),
             runtimes: Runtimes { data: Handle::current(), control: control.handle().clone() },
         });
+        mesh.carry(events.clone());
         if !self.services.is_empty()
             && let Ok(name) = self.config.name.parse::<PluginName>()
         {
@@ -215,7 +216,8 @@ impl HostBuilder {
         });
         let calls = ServerCalls::new(catalog.clone());
         let (board, router) = (shared.mesh.board().clone(), shared.mesh.router().clone());
-        let metrics = Arc::new(Source::new(shared.started, board, router, calls.clone()));
+        let metrics = Source::new(shared.started, board, router, calls.clone());
+        let metrics = Arc::new(metrics.with_events(events.clone()));
         if let Some(provider) = self.meter_provider {
             telemetry::register(&*provider.0, &metrics);
         }

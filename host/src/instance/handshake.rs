@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use plugmesh::event::v1::Declaration;
 use plugmesh::plugin::v1::plugin_service_client::PluginServiceClient;
 use plugmesh::plugin::v1::{
     Callback, ContractVersions, HandshakeRequest, HandshakeResponse, HostInfo, InstanceInfo, Limits,
     PluginMetadata, Session,
 };
-use plugmesh::{MAX_HANDSHAKE_BYTES, PLUGIN_CONTRACT};
+use plugmesh::{EVENT_CAPABILITY, MAX_HANDSHAKE_BYTES, PLUGIN_CONTRACT};
 use semver::{Version, VersionReq};
 use tonic::{Code, Status};
 
+use super::capability;
 use super::{is_control_service, is_service_name, words};
 use crate::name::PluginName;
 use crate::route::Endpoint;
@@ -94,6 +96,8 @@ pub struct Introduction {
     pub requires: Vec<Dependency>,
     /// Optional abilities.
     pub features: Vec<String>,
+    /// What it takes part in of the events; none: nothing.
+    pub events: Option<Declaration>,
 }
 
 /// A plugin that another one needs.
@@ -171,6 +175,14 @@ pub enum Refusal {
         /// How large it may be.
         allowed: usize,
     },
+    /// What it says of a capability cannot be read.
+    #[error("what it says of the capability {capability} makes no sense: {problem}")]
+    Detail {
+        /// Which.
+        capability: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A name that is no service's.
     #[error("it names a service {0:?}; gRPC services are named package.Service")]
     Service(String),
@@ -237,10 +249,11 @@ fn check(response: HandshakeResponse, expected: &PluginName) -> Result<Introduct
     if !version.is_some_and(|version| VERSIONS.contains(&version)) {
         return Err(Refusal::Version(version));
     }
-    // This host knows no capability yet, so every required one is beyond it.
-    if let Some(capability) = response.capabilities.iter().find(|capability| capability.required) {
+    let unknown = response.capabilities.iter().find(|one| one.required && one.name != EVENT_CAPABILITY);
+    if let Some(capability) = unknown {
         return Err(Refusal::Capability(shorten(&capability.name)));
     }
+    let events = response.capabilities.iter().find(|capability| capability.name == EVENT_CAPABILITY);
     let metadata = response.metadata.unwrap_or_default();
     if metadata.name != expected.as_str() {
         return Err(Refusal::Name { expected: expected.clone(), found: shorten(&metadata.name) });
@@ -266,6 +279,7 @@ fn check(response: HandshakeResponse, expected: &PluginName) -> Result<Introduct
         config_schema: response.config_schema_json.into(),
         requires: response.dependencies.into_iter().map(dependency).collect::<Result<_, _>>()?,
         features: response.features,
+        events: events.map(|capability| capability::events(&capability.detail_json)).transpose()?,
     })
 }
 

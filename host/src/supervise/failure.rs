@@ -72,6 +72,9 @@ pub enum StartError {
     /// A phase failed.
     #[error(transparent)]
     Phase(#[from] PhaseError),
+    /// It cannot take part in events as it would like to.
+    #[error("{0}; correct what it declares, or what it may (events in its manifest and in plugmesh.yaml)")]
+    Events(String),
     /// It answers, but never says that it is healthy.
     #[error(
         "it answers but its health was not SERVING within {within:?}: {}; {}",

@@ -23,6 +23,7 @@ use super::failure::StartError;
 use super::pulse::{Beat, Listening, Pulse};
 use super::remote::Certificates;
 use super::{Board, Callers, Plugin};
+use crate::event::Events;
 use crate::identity::{Authority, HostCredentials};
 use crate::launch::{Arrivals, Launcher, LogBuffer, RunDirectory};
 use crate::name::PluginName;
@@ -84,6 +85,7 @@ struct Shared {
     /// Descriptors that are being learned.
     learning: watch::Sender<usize>,
     plugins: Mutex<BTreeMap<PluginName, Plugin>>,
+    events: OnceLock<Events>,
 }
 
 /// What certificates for this host's own plugins come from.
@@ -123,6 +125,7 @@ impl Mesh {
             pulse: Pulse::default(),
             learning: watch::Sender::new(0),
             plugins: Mutex::default(),
+            events: OnceLock::new(),
         }))
     }
 
@@ -144,6 +147,16 @@ impl Mesh {
     /// Who the host is.
     pub fn host(&self) -> &HostInfo {
         &self.0.options.host
+    }
+
+    /// From now on instances take part in events. The first word counts.
+    pub(crate) fn carry(&self, events: Events) {
+        let _ = self.0.events.set(events);
+    }
+
+    /// What carries events. `None`: nothing does.
+    pub(super) fn events(&self) -> Option<&Events> {
+        self.0.events.get()
     }
 
     /// The last lines of a plugin, kept from before its first start to its end.

@@ -55,6 +55,23 @@ catalogue! {
     WAITING = "plugmesh.calls.waiting", "{call}", UpDown, "Calls that wait for an instance.";
     QUEUED = "plugmesh.calls.queued", "{call}", UpDown, "Calls that wait for a place among those in flight.";
     LIMIT = "plugmesh.calls.limit", "{call}", Gauge, "Calls that may be in flight, where there is a limit.";
+    PUBLISHED = "plugmesh.events.published", "{event}", Counter, "Events that were published.";
+    PUBLISHED_BYTES = "plugmesh.events.published.size", "By", Counter, "Bytes of the events that were published.";
+    REFUSED = "plugmesh.events.refused", "{event}", Counter, "Events that were refused.";
+    DUPLICATES = "plugmesh.events.duplicates", "{event}", Counter, "Events that were published a second time, and known.";
+    PARTICIPANTS = "plugmesh.events.participants", "{stream}", UpDown, "Streams of events that are open.";
+    DELIVERED = "plugmesh.events.delivered", "{event}", Counter, "Events that were sent to a subscriber for the first time.";
+    REDELIVERED = "plugmesh.events.redelivered", "{event}", Counter, "Events that were sent once more.";
+    ACKNOWLEDGED = "plugmesh.events.acknowledged", "{event}", Counter, "Events that were handled.";
+    FAILED = "plugmesh.events.failed", "{event}", Counter, "Deliveries that a handler failed, or did not answer for in time.";
+    DEAD_LETTERED = "plugmesh.events.dead_lettered", "{event}", Counter, "Events that were given up.";
+    DROPPED = "plugmesh.events.dropped", "{event}", Counter, "Events that were dropped, because nobody took them or the journal lost them.";
+    EVENTS_QUEUED = "plugmesh.events.queued", "{event}", UpDown, "Events that wait for a subscription in memory.";
+    EVENTS_IN_FLIGHT = "plugmesh.events.in_flight", "{event}", UpDown, "Events that handlers are at.";
+    LAG = "plugmesh.events.lag", "{event}", UpDown, "Events of the journal that a subscription has not handled, at most.";
+    BLOCKED = "plugmesh.events.blocked_publishers", "{publisher}", UpDown, "Publishers that wait for room in a subscription.";
+    JOURNAL_EVENTS = "plugmesh.journal.events", "{event}", UpDown, "Events that the journal holds.";
+    JOURNAL_LETTERS = "plugmesh.journal.dead_letters", "{event}", UpDown, "Dead letters that the journal holds.";
     CONNECTIONS = "plugmesh.gateway.connections", "{connection}", UpDown, "Connections to the gateway.";
     START_TIME = "plugmesh.host.start_time", "s", Gauge, "When the host started, in seconds since 1970.";
 }

@@ -1,6 +1,7 @@
 //! Reads everything that is counted.
 
 mod calls;
+mod events;
 mod plugins;
 
 use std::borrow::Cow;
@@ -12,10 +13,12 @@ use tonic::Code;
 use super::catalogue::*;
 use super::metrics::{Labels, Metrics};
 use crate::code::{code_name, is_server_error};
+use crate::event::Events;
 use crate::gateway::ServerCalls;
 use crate::route::Router;
 use crate::supervise::Board;
 use calls::{read_method, read_route};
+use events::read_events;
 use plugins::read_plugin;
 
 /// Stands for every method that nobody has described: what callers make up must not make series.
@@ -33,11 +36,17 @@ pub(crate) struct Source {
     board: Board,
     router: Router,
     gateway: Arc<ServerCalls>,
+    events: Option<Events>,
 }
 
 impl Source {
     pub(crate) fn new(started: SystemTime, board: Board, router: Router, gateway: Arc<ServerCalls>) -> Self {
-        Self { started, board, router, gateway }
+        Self { started, board, router, gateway, events: None }
+    }
+
+    /// Also reads what is counted of events.
+    pub(crate) fn with_events(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     /// Everything as it is now.
@@ -55,6 +64,9 @@ impl Source {
             let labels = rpc(method, code, is_server_error(code));
             metrics.add(&SERVER_DURATION, labels, latency.snapshot().into());
         });
+        if let Some(events) = &self.events {
+            read_events(&mut metrics, &events.statistics());
+        }
         metrics.count(&CONNECTIONS, &Labels::new(), self.gateway.connections());
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         metrics.level(&START_TIME, &Labels::new(), started.as_secs_f64());

@@ -1,17 +1,18 @@
 //! What both directions of a stream share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
 use plugmesh::event::frame::{EventsBuffer, message};
 use plugmesh::event::v1::client_frame::Frame;
-use plugmesh::event::v1::{Ack, ClientFrame, EventResult, Publish};
+use plugmesh::event::v1::{Ack, Acknowledge, ClientFrame, Credit, EventResult, Publish};
 use tokio::sync::oneshot;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::EventError;
 use super::subscriber::Inbox;
@@ -32,7 +33,10 @@ pub(super) struct Link(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Subscriptions that come and go, and the hello: as many as the plugin has.
     control: VecDeque<Bytes>,
+    /// What there is to say of deliveries, by subscription: as much as the credit of each.
+    answers: BTreeMap<u64, Answers>,
     batches: VecDeque<Batch>,
     /// Bytes of the events in `batches`.
     waiting: usize,
@@ -49,6 +53,14 @@ pub(super) struct State {
     writer: Option<Waker>,
     /// Publishers that wait for room, and who waits for the welcome.
     blocked: Vec<Waker>,
+}
+
+/// What there is to say of the deliveries of a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) acknowledge: Acknowledge,
+    /// Room for more.
+    pub(super) credit: Credit,
 }
 
 /// Events that will be a frame.
@@ -82,6 +94,13 @@ impl Link {
     pub(super) fn send(&self, frame: Frame) {
         let mut state = self.state();
         state.control.push_back(message(&ClientFrame { frame: Some(frame) }));
+        state.wake_writer();
+    }
+
+    /// Says something of the deliveries of a subscription, together with what else there is to say by the time that it is sent.
+    pub(super) fn answer(&self, subscription: u64, say: impl FnOnce(&mut Answers)) {
+        let mut state = self.state();
+        say(state.answers.entry(subscription).or_default());
         state.wake_writer();
     }
 
@@ -167,6 +186,11 @@ impl Link {
         }
     }
 
+    /// Whether the stream is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
     /// The stream is over.
     pub(super) fn end(&self, status: Status) {
         let mut state = self.state();
@@ -193,6 +217,9 @@ impl Link {
         if state.ended.is_some() {
             return Poll::Ready(None);
         }
+        if let Some(message) = state.next_answer() {
+            return Poll::Ready(Some(message));
+        }
         let may_publish = state.events > 0 && state.bytes > 0;
         match state.batches.pop_front() {
             Some(batch) if may_publish || batch.events.count() == 0 => Poll::Ready(Some(state.finish(batch))),
@@ -212,6 +239,31 @@ impl Batch {
 }
 
 impl State {
+    /// The next of what there is to say of deliveries.
+    fn next_answer(&mut self) -> Option<Bytes> {
+        let mut first = self.answers.first_entry()?;
+        let (subscription, Answers { acknowledge, credit }) = (*first.key(), first.get_mut());
+        // What is handled first: it makes room.
+        let frame = match acknowledge {
+            Acknowledge { handled, failed, in_progress, .. }
+                if handled.is_empty() && failed.is_empty() && in_progress.is_empty() =>
+            {
+                let credit = Credit { subscription, ..*credit };
+                first.remove();
+                Frame::Credit(credit)
+            }
+            _ => {
+                let epoch = self.epoch.unwrap_or_default();
+                let acknowledge = Acknowledge { subscription, epoch, ..std::mem::take(acknowledge) };
+                if credit.events == 0 && credit.bytes == 0 {
+                    first.remove();
+                }
+                Frame::Acknowledge(acknowledge)
+            }
+        };
+        Some(message(&ClientFrame { frame: Some(frame) }))
+    }
+
     fn check(&self) -> Result<(), EventError> {
         self.ended.as_ref().map_or(Ok(()), |status| Err(EventError::Ended(status.clone())))
     }
@@ -261,6 +313,46 @@ pub(super) struct Outgoing(Arc<Link>);
 impl Outgoing {
     pub(super) fn new(link: Arc<Link>) -> Self {
         Self(link)
+    }
+}
+
+/// The same as the body of a response, which ends with a status.
+pub(super) struct Response {
+    link: Arc<Link>,
+    has_ended: bool,
+}
+
+impl Response {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link, has_ended: false }
+    }
+}
+
+impl Body for Response {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Status>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        if let Some(message) = ready!(self.link.poll_message(cx)) {
+            return Poll::Ready(Some(Ok(BodyFrame::data(message))));
+        }
+        self.has_ended = true;
+        let mut trailers = HeaderMap::new();
+        Status::new(Code::Ok, "").add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(BodyFrame::trailers(trailers))))
+    }
+}
+
+impl Drop for Response {
+    /// The host has gone.
+    fn drop(&mut self) {
+        self.link.end(Status::unavailable("the host has ended it"));
     }
 }
 

@@ -13,6 +13,7 @@ use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Acknowledge, Credit, Delivery, Nack, Subscribe, Unsubscribe};
 use tonic::Status;
 
+use super::link::Link;
 use super::{Event, EventError, Events, Subscription};
 
 /// Events that a subscriber may have waiting on its side, and their bytes, unless it says otherwise.
@@ -51,6 +52,8 @@ pub struct Subscriber {
     events: Events,
     inbox: Arc<Inbox>,
     number: u64,
+    /// How much may be on this side that was not taken.
+    window: u64,
     current: Option<Arrived>,
     /// What was taken and is not granted anew yet.
     taken: u64,
@@ -151,14 +154,31 @@ impl Events {
             what: Some(what),
             credit: Some(credit),
         }));
-        let subscriber =
-            Subscriber { events: self.clone(), inbox, number, current: None, taken: 0, taken_bytes: 0 };
+        let subscriber = Subscriber::new(self, inbox, number, WINDOW);
         poll_fn(|cx| subscriber.inbox.poll_in_force(cx)).await?;
         Ok(subscriber)
     }
 }
 
 impl Subscriber {
+    fn new(events: &Events, inbox: Arc<Inbox>, number: u64, window: u64) -> Self {
+        Self { events: events.clone(), inbox, number, window, current: None, taken: 0, taken_bytes: 0 }
+    }
+
+    /// One that the bus has made by itself, with room for so many events that were not taken.
+    pub(super) fn declared(events: &Events, inbox: Arc<Inbox>, number: u64, window: u64) -> Self {
+        events.link().answer(number, |answers| {
+            answers.credit.events += window;
+            answers.credit.bytes += WINDOW_BYTES;
+        });
+        Self::new(events, inbox, number, window)
+    }
+
+    /// Its number, and the stream that it is of.
+    pub(super) fn origin(&self) -> (u64, Arc<Link>) {
+        (self.number, self.events.0.link.clone())
+    }
+
     /// The next event.
     ///
     /// Dropping the future loses nothing.
@@ -198,41 +218,42 @@ impl Subscriber {
 
     /// Lets more be sent, when a good part of the window was taken.
     fn grant(&mut self) {
-        if self.taken < WINDOW / 4 && self.taken_bytes < WINDOW_BYTES / 4 {
+        if self.taken < self.window / 4 && self.taken_bytes < WINDOW_BYTES / 4 {
             return;
         }
-        let credit = Credit { subscription: self.number, events: self.taken, bytes: self.taken_bytes };
+        let (events, bytes) = (self.taken, self.taken_bytes);
         (self.taken, self.taken_bytes) = (0, 0);
-        self.events.link().send(Frame::Credit(credit));
+        self.events.link().answer(self.number, |answers| {
+            answers.credit.events += events;
+            answers.credit.bytes += bytes;
+        });
     }
 
     /// These were handled. Needed with at least once only.
     pub fn handled(&self, numbers: impl IntoIterator<Item = u64>) {
-        self.answer(Acknowledge { handled: numbers.into_iter().collect(), ..Acknowledge::default() });
+        self.answer(|acknowledge| acknowledge.handled.extend(numbers));
     }
 
     /// This one was not handled: it is delivered again, after `delay` or the pause of the subscription.
     pub fn failed(&self, number: u64, reason: impl Into<String>, delay: Option<Duration>) {
         let delay = delay.and_then(|delay| prost_types::Duration::try_from(delay).ok());
         let nack = Nack { sequence: number, reason: reason.into(), delay, give_up: false };
-        self.answer(Acknowledge { failed: vec![nack], ..Acknowledge::default() });
+        self.answer(|acknowledge| acknowledge.failed.push(nack));
     }
 
     /// This one never can be handled: it goes to the dead letters.
     pub fn rejected(&self, number: u64, reason: impl Into<String>) {
         let nack = Nack { sequence: number, reason: reason.into(), delay: None, give_up: true };
-        self.answer(Acknowledge { failed: vec![nack], ..Acknowledge::default() });
+        self.answer(|acknowledge| acknowledge.failed.push(nack));
     }
 
     /// This one is still being handled: its deadline begins anew.
     pub fn in_progress(&self, number: u64) {
-        self.answer(Acknowledge { in_progress: vec![number], ..Acknowledge::default() });
+        self.answer(|acknowledge| acknowledge.in_progress.push(number));
     }
 
-    fn answer(&self, answer: Acknowledge) {
-        let epoch = self.events.link().state().epoch.unwrap_or_default();
-        let answer = Acknowledge { subscription: self.number, epoch, ..answer };
-        self.events.link().send(Frame::Acknowledge(answer));
+    fn answer(&self, say: impl FnOnce(&mut Acknowledge)) {
+        self.events.link().answer(self.number, |answers| say(&mut answers.acknowledge));
     }
 }
 

@@ -55,6 +55,11 @@ impl Entries {
         self.members.values().for_each(|member| member.signal.ready());
     }
 
+    /// Whether a member has not answered for all that it got.
+    pub(in super::super) fn is_at_work(&self, id: MemberId) -> bool {
+        self.members.get(&id).is_some_and(|member| !member.window.is_empty())
+    }
+
     /// Adds a member. It is idle until it looks for the first time.
     pub(in super::super) fn join(&mut self, id: MemberId, signal: Arc<dyn Signal>) {
         let member =

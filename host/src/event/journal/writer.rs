@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) path: Arc<Path>,
     pub(super) next_place: AtomicU64,
     pub(super) first_place: AtomicU64,
+    pub(super) events: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
     /// The owner is being dropped: what waits is not done any more.
     pub(super) is_ending: AtomicBool,
 }
@@ -256,5 +258,7 @@ impl Writer {
     fn publish(&self, store: &Store) {
         self.shared.next_place.store(store.ledger.next_place, Relaxed);
         self.shared.first_place.store(store.ledger.first_place(), Relaxed);
+        self.shared.events.store(store.ledger.events(), Relaxed);
+        self.shared.dead_letters.store(store.ledger.dead_letters, Relaxed);
     }
 }

@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service as TowerService;
 
-use super::super::participant::Participant;
+use super::super::participant::{Participant, Until};
 use super::super::stream::{Outgoing, Reader};
 use super::{Role, Service};
 
@@ -32,7 +32,8 @@ impl<S> Connected<S> {
 
     fn connect(&self, request: Request<Body>) -> Response<Body> {
         let Role { name, permissions, defaults } = self.service.role(request.extensions());
-        let participant = Participant::new(self.service.bus.clone(), name, permissions, defaults);
+        let participant =
+            Participant::new(self.service.bus().clone(), name, permissions, defaults, Until::HostEnds);
         participant.welcome();
         let reader = Reader::new(participant.clone(), request.into_body());
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run()));

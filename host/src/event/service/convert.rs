@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::super::bus::Bus;
 use super::super::journal::{DeadLetter, JournalError};
+use super::super::statistics::SubscriptionStatistics;
 use super::super::subscription::Subscription;
 
 pub(super) fn letter(letter: DeadLetter) -> pb::DeadLetter {
@@ -43,7 +44,7 @@ pub(super) async fn stats(bus: &Bus) -> Result<pb::GetStatsResponse, JournalErro
         published_bytes: counts.published_bytes.load(Ordering::Relaxed),
         participants: bus.participants() as u64,
         last_event: time(counts.last.load(Ordering::Relaxed)),
-        subscriptions: subscriptions.iter().map(|found| subscription(found, last)).collect(),
+        subscriptions: subscriptions.iter().map(|found| subscription(bus, found, last)).collect(),
         journal: journal.map(|journal| pb::JournalStats {
             events: journal.events,
             bytes: journal.bytes,
@@ -57,23 +58,23 @@ pub(super) async fn stats(bus: &Bus) -> Result<pb::GetStatsResponse, JournalErro
 }
 
 /// `last` is the last place of the journal.
-fn subscription(subscription: &Subscription, last: u64) -> pb::SubscriptionStats {
-    let counted = subscription.counts.read();
-    let (queued, in_flight) = subscription.load();
+fn subscription(bus: &Bus, subscription: &Subscription, last: u64) -> pb::SubscriptionStats {
+    let SubscriptionStatistics { name, counted, queued, in_flight, lag, blocked_publishers } =
+        SubscriptionStatistics::of(subscription, last);
     pb::SubscriptionStats {
-        name: subscription.name.to_string(),
+        name: name.to_string(),
         what: Some(subscription.wire.clone()),
-        members: Vec::new(),
+        members: bus.names(&subscription.members()),
         delivered: counted.delivered,
         redelivered: counted.redelivered,
         acknowledged: counted.acknowledged,
         failed: counted.failed,
         given_up: counted.given_up,
         dropped: counted.dropped,
-        queued: queued as u64,
-        in_flight: in_flight as u64,
-        lag: subscription.lag(last),
-        blocked_publishers: subscription.blocked_publishers() as u64,
+        queued,
+        in_flight,
+        lag,
+        blocked_publishers,
         last_event: time(counted.last),
     }
 }

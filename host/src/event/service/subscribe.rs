@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::super::bus::Bus;
-use super::super::participant::Participant;
+use super::super::participant::{Participant, Until};
 use super::Role;
 
 /// A participant that is not asked for anything. What it does not read is dropped.
@@ -28,7 +28,8 @@ pub(crate) struct Subscribed {
 
 impl Subscribed {
     pub(super) fn new(bus: &Arc<Bus>, role: Role, request: SubscribeRequest) -> Result<Self, Status> {
-        let participant = Participant::new(bus.clone(), role.name, role.permissions, role.defaults);
+        let participant =
+            Participant::new(bus.clone(), role.name, role.permissions, role.defaults, Until::HostEnds);
         let what = Subscription {
             patterns: request.patterns,
             filters: request.filters,

@@ -5,7 +5,7 @@ use plugmesh::event::v1::{Acknowledge, Nack, Overflow, Redelivery, Subscribe, Su
 use tokio::time::Instant;
 
 use super::super::bus::Limits;
-use super::super::participant::Permissions;
+use super::super::participant::{Permissions, Until};
 use super::super::peer::{Peer, bus, bus_with, defaults, event, events, group, names, to};
 use super::*;
 
@@ -302,10 +302,41 @@ async fn a_host_that_goes_ends_every_stream() {
     idle.publish(1, Ack::Accepted, &events("a", 0..1));
     let waiting = tokio::spawn(end_of(peer));
     assert_eq!(bus.participants(), 2);
-    bus.drain();
+    bus.drain(Duration::from_secs(5)).await;
     assert_eq!(waiting.await.unwrap().unwrap_err().code(), Code::Unavailable);
-    let late = Participant::new(bus.clone(), "late".into(), Permissions::default(), defaults());
+    let late =
+        Participant::new(bus.clone(), "late".into(), Permissions::default(), defaults(), Until::HostEnds);
     assert!(poll_fn(|cx| late.poll_message(cx)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_at_an_event_when_the_host_goes_may_answer_for_it() {
+    let bus = bus();
+    let (publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    peer.subscribe(1, group("a", "billing"), 10).await;
+    publisher.publish(1, Ack::Accepted, &events("a", 0..2));
+    peer.delivered().await;
+    let grace = Duration::from_secs(5);
+    let draining = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.drain(grace).await }
+    });
+    let Told::Draining(told) = peer.told().await else { panic!("not told") };
+    assert_eq!(told.grace.unwrap().seconds, 5);
+    publisher.publish(2, Ack::Accepted, &events("a", 2..3));
+    assert_eq!(peer.told_by_now().await, None, "nothing is delivered any more");
+    peer.acknowledge(1, vec![1], vec![]);
+    assert_eq!(peer.told_by_now().await, None);
+    assert!(!draining.is_finished());
+    peer.acknowledge(1, vec![2], vec![]);
+    draining.await.unwrap();
+    // And one that does not answer holds it up for as long as that and no longer.
+    let mut peer = Peer::connect_until(&bus, Until::Detached).await;
+    peer.subscribe(1, group("a", "billing"), 10).await;
+    peer.delivered().await;
+    let began = Instant::now();
+    peer.participant.drain(grace).await;
+    assert_eq!(began.elapsed(), grace);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,15 +21,28 @@ pub(in super::super) struct Counts {
 
 /// The counts at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Counted {
-    pub(in super::super) delivered: u64,
-    pub(in super::super) redelivered: u64,
-    pub(in super::super) acknowledged: u64,
-    pub(in super::super) failed: u64,
-    pub(in super::super) given_up: u64,
-    pub(in super::super) dropped: u64,
+pub(crate) struct Counted {
+    pub(crate) delivered: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) failed: u64,
+    pub(crate) given_up: u64,
+    pub(crate) dropped: u64,
     /// Milliseconds since 1970; 0: never.
-    pub(in super::super) last: u64,
+    pub(crate) last: u64,
+}
+
+impl Counted {
+    /// These and those.
+    pub(in super::super) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.redelivered += other.redelivered;
+        self.acknowledged += other.acknowledged;
+        self.failed += other.failed;
+        self.given_up += other.given_up;
+        self.dropped += other.dropped;
+        self.last = self.last.max(other.last);
+    }
 }
 
 impl Counts {
@@ -65,6 +78,7 @@ impl Counts {
         }
     }
 
+    /// What they are now.
     pub(in super::super) fn read(&self) -> Counted {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counted {

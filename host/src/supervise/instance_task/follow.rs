@@ -173,7 +173,9 @@ impl Runner {
         let is_ready = availability == Availability::Ready;
         self.route.set_availability(&running.endpoint, availability);
         if is_ready {
-            self.announce(&running.endpoint, &mut running.unannounced);
+            if let Some(attached) = self.announce(&running.endpoint, &mut running.unannounced) {
+                running.attached = Some(attached);
+            }
         }
         self.change(|status| {
             status.state = state;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Origin;
 use super::follow::{EXIT_AFTER_LOSS, ended};
 use super::runner::Runner;
+use crate::event::{Attached, Part};
 use crate::identity::Watched;
 use crate::instance::{Health, Introduction};
 use crate::launch::{InstanceDirectory, Process};
@@ -19,6 +20,7 @@ use crate::supervise::Liveness;
 use crate::supervise::board::Incarnation;
 use crate::supervise::bring_up::{Up, bring_up};
 use crate::supervise::callers;
+use crate::supervise::events;
 use crate::supervise::failure::{StartError, StartFailure};
 use crate::supervise::process::{Launched, launch};
 use crate::supervise::pulse::Listening;
@@ -32,7 +34,9 @@ use crate::transport::{Lane, Pool, Spoken};
 pub(super) struct Running {
     pub(super) endpoint: Arc<Endpoint>,
     /// What it offers, until it takes calls for the first time.
-    pub(super) unannounced: Option<Box<(Introduction, Offer)>>,
+    pub(super) unannounced: Option<Unannounced>,
+    /// Its stream of events, from then on.
+    pub(super) attached: Option<Attached>,
     pub(super) pool: Pool,
     pub(super) up: Up,
     pub(super) process: Option<Process>,
@@ -47,6 +51,9 @@ pub(super) struct Running {
     _held: Held,
     _registration: callers::Registration,
 }
+
+/// What an instance offers and takes part in.
+pub(super) type Unannounced = Box<(Introduction, Offer, Option<Part>)>;
 
 /// What an incarnation needs for as long as it lives.
 enum Held {
@@ -100,9 +107,10 @@ impl Runner {
         let managed = matches!(self.origin, Origin::Process(_));
         let coming_up = async {
             let mut up = bring_up(&self.mesh, &self.config, &endpoint, token, managed, timeline).await?;
-            let introduction = std::mem::take(&mut up.introduction);
+            let mut introduction = std::mem::take(&mut up.introduction);
+            let part = events::part(&self.mesh, &self.config, &endpoint, &mut introduction)?;
             let offered = offer(&self.config, &endpoint, &introduction).await?;
-            Ok((up, introduction, offered))
+            Ok((up, introduction, offered, part))
         };
         let came_up = tokio::select! {
             // A process that has ended explains more than the call that failed because of it.
@@ -110,7 +118,7 @@ impl Runner {
             exit = ended(process.as_ref()) => Err(StartError::Exited(exit)),
             up = coming_up => up,
         };
-        let (up, introduction, offered) = match came_up {
+        let (up, introduction, offered, part) = match came_up {
             Ok(up) => up,
             Err(error) => {
                 let error = explain(error, process.as_ref(), &pool).await;
@@ -126,13 +134,14 @@ impl Runner {
         let listening = check.enabled.then(|| self.mesh.listen(liveness.clone()));
         shown.liveness = Some(liveness.clone());
         shown.ready = Some((SystemTime::now(), timeline.elapsed()));
-        let mut unannounced = Some(Box::new((introduction, offered)));
+        let mut unannounced = Some(Box::new((introduction, offered, part)));
+        let mut attached = None;
         // This may change its role, and another's with it.
         self.set_up(true);
         let (state, said) = match self.role() {
             Role::Serving => {
                 self.route.set_availability(&endpoint, Availability::Ready);
-                self.announce(&endpoint, &mut unannounced);
+                attached = self.announce(&endpoint, &mut unannounced);
                 (InstanceState::Ready, "ready")
             }
             Role::Warm => (InstanceState::Warm, "warm"),
@@ -145,6 +154,7 @@ impl Runner {
         Ok(Running {
             endpoint,
             unannounced,
+            attached,
             pool,
             up,
             process,
@@ -160,16 +170,15 @@ impl Runner {
 }
 
 impl Runner {
-    /// Routes calls to what an instance offers, the first time that it takes calls.
+    /// Routes calls to what an instance offers, the first time that it takes calls, and attaches it to the bus.
     pub(super) fn announce(
         &self,
         endpoint: &Arc<Endpoint>,
-        unannounced: &mut Option<Box<(Introduction, Offer)>>,
-    ) {
-        if let Some(unannounced) = unannounced.take() {
-            let (introduction, offer) = *unannounced;
-            announce(&self.mesh, &self.config, &self.route, endpoint, introduction, offer);
-        }
+        unannounced: &mut Option<Unannounced>,
+    ) -> Option<Attached> {
+        let (introduction, offer, part) = *unannounced.take()?;
+        announce(&self.mesh, &self.config, &self.route, endpoint, introduction, offer);
+        events::attach(&self.mesh, endpoint, part?)
     }
 }
 

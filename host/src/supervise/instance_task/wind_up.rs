@@ -18,7 +18,11 @@ impl Runner {
             let deadline = Instant::now() + grace;
             self.route.set_availability(endpoint, Availability::Draining);
             self.change(|status| status.state = InstanceState::Draining);
+            let attached = running.attached.take();
             let drained = async {
+                if let Some(attached) = attached {
+                    attached.detach(grace).await;
+                }
                 endpoint.drained().await;
                 if let Some(phases) = &mut running.up.phases {
                     phases.drain(deadline.saturating_duration_since(Instant::now())).await;
