@@ -83,6 +83,18 @@ impl<'a> Fields<'a> {
         Self { message, at: 0 }
     }
 
+    /// Takes the next field if it has this tag, and up to 127 bytes. Gives where it is, with its tag and length.
+    #[inline]
+    pub(crate) fn short(&mut self, tag: u8) -> Option<Range<usize>> {
+        let [found, length] = *self.message.get(self.at..)?.first_chunk()?;
+        let whole = self.at..self.at + 2 + usize::from(length);
+        let is_it = found == tag && length < 0x80 && whole.end <= self.message.len();
+        is_it.then(|| {
+            self.at = whole.end;
+            whole
+        })
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         // Nearly all are of one byte: tags, and lengths below 128.

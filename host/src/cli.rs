@@ -1,9 +1,11 @@
 //! The `plugmesh` command line.
 //!
 //! `serve` runs a host and `doctor` looks at files; every other command speaks to a running host, with
-//! `AdminService` and server reflection, so that nothing here can do what a script with grpcurl cannot.
+//! `AdminService`, `EventBusService` and server reflection, so that nothing here can do what a script with
+//! grpcurl cannot.
 //!
 //! - `args`: what can be typed. `commands`: what each one does. `call`: calling any method.
+//! - `events`: publishing and watching events, dead letters, what the bus does.
 //! - `terminal`: everything that is printed goes through it. `error`, `exit`: how a command fails.
 //! - `address`, `connect`: which host, and the connection to it. `lock`: one host for each address.
 //! - `serve`, `doctor`, `config`: the commands that work without a host.
@@ -16,11 +18,13 @@ pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod error;
+pub(crate) mod events;
 pub(crate) mod exit;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod lock;
 pub(crate) mod place;
+pub(crate) mod reading;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod terminal;

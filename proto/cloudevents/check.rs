@@ -3,6 +3,8 @@
 //! Everything is looked at once, and nothing is allocated as long as it is sound: whoever is handed an event afterwards can rely on
 //! it, and so can every decoder that it is forwarded to.
 
+mod quick;
+
 use std::ops::Range;
 
 use super::attribute::{Attribute, BadValue};
@@ -107,6 +109,16 @@ pub(super) struct Parts {
 
 /// Looks at all of an event.
 pub(super) fn check(event: &[u8]) -> Result<Parts, InvalidEvent> {
+    quick::look::<true>(event).map_or_else(|| check_any_order(event), Ok)
+}
+
+/// Finds the parts of an event that somebody else has looked at: its texts are not looked at again if it is written as usual.
+pub(super) fn find(event: &[u8]) -> Result<Parts, InvalidEvent> {
+    quick::look::<false>(event).map_or_else(|| check_any_order(event), Ok)
+}
+
+/// The same for an event that is written in any way that is allowed.
+fn check_any_order(event: &[u8]) -> Result<Parts, InvalidEvent> {
     if event.len() > MAX_EVENT {
         return Err(InvalidEvent::TooLarge);
     }

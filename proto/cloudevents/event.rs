@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::attribute::Attribute;
 use super::builder::EventBuilder;
-use super::check::{DataKind, InvalidEvent, Parts, Span, check, read_entry};
+use super::check::{DataKind, InvalidEvent, Parts, Span, check, find, read_entry};
 use super::{field, v1};
 use crate::wire::Fields;
 
@@ -47,6 +47,11 @@ impl<'a> EventRef<'a> {
     /// It is not a valid event.
     pub fn check(bytes: &'a [u8]) -> Result<Self, InvalidEvent> {
         check(bytes).map(|parts| Self { bytes, parts })
+    }
+
+    /// What happened, as bytes: for who compares many.
+    pub fn event_type_bytes(&self) -> &'a [u8] {
+        self.bytes.get(self.parts.event_type.range()).unwrap_or_default()
     }
 
     /// The encoded message.
@@ -114,6 +119,16 @@ impl<'a> EventRef<'a> {
 }
 
 impl Event {
+    /// Keeps an encoded event of a peer that has looked at it, such as the bus of a host: its texts are not looked at again. Those that
+    /// are not UTF-8 read as empty ones.
+    ///
+    /// # Errors
+    /// It is not even encoded as an event.
+    pub fn from_checked_bytes(bytes: Bytes) -> Result<Self, InvalidEvent> {
+        let parts = find(&bytes)?;
+        Ok(Self { bytes, parts })
+    }
+
     /// Looks at all of an encoded event, and keeps it.
     ///
     /// # Errors

@@ -20,6 +20,12 @@ const LAST_OF_ONEOF: u32 = 15;
 /// Number of the field with the events: `Publish.events` and `Delivery.events`.
 const EVENTS: u32 = 1;
 
+/// Its tag: it has a length.
+const EVENTS_TAG: u8 = (EVENTS << 3 | 2) as u8;
+
+/// Bytes of an event, about, to make room for as many as a frame may have.
+const USUAL_EVENT: usize = 128;
+
 /// What precedes a message in gRPC: a byte that says that it is not compressed, and its length.
 const GRPC_PREFIX: usize = 5;
 
@@ -85,8 +91,18 @@ pub trait EventsMessage: Message + Default {
     /// It is no such message, or has more than `most` events. The events themselves were not looked at.
     fn read(message: &Bytes, most: usize, spans: &mut Vec<EventSpan>) -> Result<Self, ReadError> {
         spans.clear();
+        spans.reserve((message.len() / USUAL_EVENT).min(most));
         let mut rest = BytesMut::new();
-        for field in Fields::of(message) {
+        let mut fields = Fields::of(message);
+        loop {
+            // Nearly all are events, and short ones.
+            while let Some(whole) = fields.short(EVENTS_TAG) {
+                if spans.len() == most {
+                    return Err(ReadError::TooMany { most });
+                }
+                spans.push(EventSpan { whole: whole.start, content: whole.start + 2, end: whole.end });
+            }
+            let Some(field) = fields.next() else { break };
             let field = field?;
             if field.number != EVENTS {
                 rest.extend_from_slice(&message[field.whole]);

@@ -15,6 +15,7 @@
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
 //! - `events`: publishing, subscribing, dead letters
+//! - `events_cli`: the same with the command line, and statistics
 //! - `crash`: durable events through hosts, publishers and members that are killed
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
@@ -36,6 +37,7 @@ mod calls;
 mod crash;
 mod embedded;
 mod events;
+mod events_cli;
 mod fallback;
 mod grpcurl;
 mod health;

@@ -136,7 +136,12 @@ impl Daemon {
 
     /// Runs the command line against this daemon.
     pub async fn cli(&self, args: &[&str]) -> Ran {
-        Ran::of(plugmesh(self.home.path()).args(args).env("PLUGMESH_HOST", self.socket())).await
+        self.cli_process(args).ended().await
+    }
+
+    /// Starts the command line against this daemon.
+    pub fn cli_process(&self, args: &[&str]) -> Process {
+        Process::start(plugmesh(self.home.path()).args(args).env("PLUGMESH_HOST", self.socket()))
     }
 
     /// Runs grpcurl against the gateway's Unix socket.

@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::address::HostAddress;
 
+pub(crate) mod events;
 mod examples;
+
+use self::events::EventsArgs;
 
 /// A plugin mesh over gRPC: start, balance, watch and call plugins written in any language.
 #[derive(Debug, Parser)]
@@ -96,6 +99,9 @@ pub(crate) enum Command {
     /// Print ready grpcurl commands for a plugin: directly and through the gateway
     #[command(after_help = examples::ENDPOINT)]
     Endpoint(NameArgs),
+    /// Publish events, look at them, and at what became of them
+    #[command(after_help = examples::events::EVENTS)]
+    Events(EventsArgs),
     /// Show what a plugin writes
     #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),
@@ -349,6 +355,11 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// A command and those behind it.
+    fn with_subcommands(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(with_subcommands)).collect()
+    }
+
     #[test]
     fn every_command_shows_examples() {
         for command in Cli::command().get_subcommands() {
@@ -361,7 +372,8 @@ mod tests {
     #[test]
     fn every_example_parses() {
         let mut seen = 0;
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().flat_map(with_subcommands) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter_map(|line| line.trim().strip_prefix("plugmesh ")) {
                 // Quotes as a shell reads them, and only the part that is this command.

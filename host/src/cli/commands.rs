@@ -14,12 +14,13 @@ use super::args::{Cli, Command, CompletionsArgs};
 use super::call;
 use super::connect::Host;
 use super::error::CliError;
+use super::events;
 use super::exit::{self, Exit};
 use super::terminal::{Terminal, table};
 
 pub(crate) use endpoint::{Grpcurl, Tls};
 pub(crate) use explain::settings;
-pub(crate) use plugins::overview;
+pub(crate) use plugins::{facts, overview};
 
 /// Runs a command that speaks to a host.
 ///
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &mut Terminal) -> Result<Exit, CliE
         Command::Call(args) => call::run(&host, args, terminal).await,
         Command::Services(args) => services::services(&host, args, terminal).await,
         Command::Endpoint(args) => endpoint::endpoint(&host, args, &cli.global, terminal).await,
+        Command::Events(args) => events::run(&host, args, terminal).await,
         Command::Logs(args) => logs::logs(&host, args, terminal).await,
         Command::Attach(args) => lifecycle::attach(&host, args, terminal).await,
         Command::Drain(args) => lifecycle::drain(&host, args, terminal).await,

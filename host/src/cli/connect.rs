@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hyper_util::rt::TokioIo;
 use plugmesh::admin::v1::admin_service_client::AdminServiceClient;
+use plugmesh::event::v1::event_bus_service_client::EventBusServiceClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -13,7 +14,8 @@ use super::args::Global;
 use super::error::CliError;
 use super::place;
 
-/// Largest answer of a host that is read: it lists all its plugins in one, about 1 KiB each.
+/// Largest answer of a host that is read: it lists all its plugins in one, about 1 KiB each, and a page of dead
+/// letters with their events, of up to 1 MiB each unless its configuration says more.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 /// A connected host.
@@ -53,6 +55,11 @@ impl Host {
     /// The client of what operators can do.
     pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// The client of its bus of events.
+    pub(crate) fn events(&self) -> EventBusServiceClient<Channel> {
+        EventBusServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 }
 

@@ -9,6 +9,7 @@ use super::address::HostAddress;
 use super::call::CallError;
 use super::config::ConfigCheckError;
 use super::doctor::DoctorError;
+use super::events::EventsError;
 use super::exit::Exit;
 use super::lock::LockError;
 use super::place::PlaceError;
@@ -41,6 +42,8 @@ pub(crate) enum CliError {
     ConfigCheck(#[from] ConfigCheckError),
     #[error(transparent)]
     Call(#[from] Box<CallError>),
+    #[error(transparent)]
+    Events(#[from] Box<EventsError>),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot write the result")]
@@ -65,12 +68,19 @@ impl From<CallError> for CliError {
     }
 }
 
+impl From<EventsError> for CliError {
+    fn from(error: EventsError) -> Self {
+        Self::Events(Box::new(error))
+    }
+}
+
 impl CliError {
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Status(status) => Exit::from_status(status.code()),
             Self::Call(error) => error.exit(),
+            Self::Events(error) => error.exit(),
             Self::TlsMissing { .. } => Exit::USAGE,
             Self::Interrupted => Exit::INTERRUPTED,
             // Whoever read the output has seen enough.
@@ -128,6 +138,7 @@ impl CliError {
             Self::Doctor(error) => Some(error.help()),
             Self::ConfigCheck(error) => error.help(),
             Self::Call(error) => error.help(),
+            Self::Events(error) => error.help(),
             _ => None,
         }
     }

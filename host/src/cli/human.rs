@@ -121,6 +121,23 @@ pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// Shows a size with one unit: `512 B`, `1.5 KiB`, `12.0 MiB`.
+pub(crate) fn bytes(size: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if size < 1024 {
+        return format!("{size} B");
+    }
+    let (mut shown, mut unit) = (size as f64 / 1024.0, UNITS[0]);
+    for larger in &UNITS[1..] {
+        // What would be rounded to 1024.0 is one of the next.
+        if shown < 1023.95 {
+            break;
+        }
+        (shown, unit) = (shown / 1024.0, larger);
+    }
+    format!("{shown:.1} {unit}")
+}
+
 /// `1 plugin`, `2 plugins`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
@@ -166,6 +183,14 @@ mod tests {
         let mut shown = String::new();
         attributes(&mut shown, "", &value);
         assert_eq!(shown, r#" a.b=1 a.c="x y" d=[true] e=word f="" g="\u001b""#);
+    }
+
+    #[test]
+    fn a_size_has_one_unit() {
+        let shown = [0, 1023, 1024, 1536, 1_048_575, 12 << 20, 5 << 40, u64::MAX].map(bytes);
+        let expected =
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "12.0 MiB", "5.0 TiB", "16777216.0 TiB"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

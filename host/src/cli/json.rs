@@ -26,9 +26,14 @@ pub(crate) struct Printer(MessageDescriptor);
 impl Printer {
     /// A printer of the message `name` in package `plugmesh.admin.v1`.
     pub(crate) fn of(name: &'static str) -> Result<Self, CliError> {
+        Self::within("plugmesh.admin.v1", name)
+    }
+
+    /// A printer of the message `name` in another package.
+    pub(crate) fn within(package: &'static str, name: &'static str) -> Result<Self, CliError> {
         DescriptorPool::decode(plugmesh::FILE_DESCRIPTOR_SET)
             .ok()
-            .and_then(|pool| pool.get_message_by_name(&format!("plugmesh.admin.v1.{name}")))
+            .and_then(|pool| pool.get_message_by_name(&format!("{package}.{name}")))
             .map(Self)
             .ok_or(CliError::Incomplete("descriptor"))
     }

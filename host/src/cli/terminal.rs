@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use owo_colors::{AnsiColors, OwoColorize as _};
 use serde::Serialize;
 
@@ -112,6 +112,11 @@ impl Terminal {
         self.err.is_terminal
     }
 
+    /// Whether results are read by a person, now.
+    pub(crate) fn is_read_by_a_person(&self) -> bool {
+        self.out.is_terminal && !self.is_json()
+    }
+
     /// How to colour results.
     pub(crate) fn paint(&self) -> Paint {
         self.out.paint
@@ -161,6 +166,20 @@ impl Terminal {
         }
         let text = table.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
         self.raw(text.as_bytes())
+    }
+
+    /// Makes room for a result that takes the place of the one before, where that can be.
+    pub(crate) fn start_over(&mut self) -> Result<(), CliError> {
+        match self.out.is_terminal {
+            // To the upper left corner, and everything behind it is gone.
+            true => self.raw(b"\x1b[H\x1b[J"),
+            false => self.line(""),
+        }
+    }
+
+    /// Asks something, without an end of the line. That it cannot be asked is no reason to stop.
+    pub(crate) fn ask(&mut self, question: impl Display) {
+        let _ = write!(self.err.writer, "{question} ").and_then(|()| self.err.writer.flush());
     }
 
     /// Says something that is no result. That it cannot be said is no reason to stop.
@@ -221,6 +240,11 @@ pub(crate) fn table(columns: &[&str]) -> Table {
 pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
     let text = printable(text.as_ref());
     Cell::new(if text.is_empty() { "-".to_owned() } else { text })
+}
+
+/// A cell that holds a number.
+pub(crate) fn number(value: u64) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
 /// A cell in the colour of `tone`.

@@ -249,7 +249,7 @@ impl Publisher {
         if !matches.take_runs || publishing.ack == Ack::Handled {
             return self.publish_one(publishing, &matches, cx);
         }
-        let end = self.end_of_run(publishing, &matches);
+        let end = self.end_of_run(publishing);
         self.publish_run(publishing, end, &matches, cx)
     }
 
@@ -261,12 +261,20 @@ impl Publisher {
         why.to_owned()
     }
 
-    /// Where the events end that lie beside the next one and go the same way.
-    fn end_of_run(&mut self, publishing: &Publishing, matches: &Arc<Matches>) -> usize {
-        let mut end = publishing.next + 1;
+    /// Where the events end that lie beside the next one, which is sound, and have its topic.
+    fn end_of_run(&self, publishing: &Publishing) -> usize {
+        let topic = |event: &EventSpan| {
+            let content = &publishing.message[event.content()];
+            let is_small = content.len() <= self.bus.limits.event_bytes;
+            let event = EventRef::check(content).ok().filter(|_| is_small)?;
+            Some(event.event_type_bytes())
+        };
+        let begin = publishing.next;
+        let Some(first) = publishing.events.get(begin) else { return begin };
+        let first_topic = topic(first);
+        let mut end = begin + 1;
         while let (Some(before), Some(event)) = (publishing.events.get(end - 1), publishing.events.get(end)) {
-            let is_beside = before.whole().end == event.whole().start;
-            if !is_beside || !self.look_at(publishing, end).is_ok_and(|other| Arc::ptr_eq(&other, matches)) {
+            if before.whole().end != event.whole().start || topic(event) != first_topic {
                 break;
             }
             end += 1;
@@ -286,7 +294,7 @@ impl Publisher {
         let blocking: Vec<_> = matches.subscriptions.iter().filter(|one| one.blocks()).collect();
         // How much room is needed is known beforehand if all those who block want all of them.
         let end = match blocking.iter().all(|subscription| subscription.spec.filters.is_empty()) {
-            true => self.end_of_run(publishing, matches),
+            true => self.end_of_run(publishing),
             false => begin + 1,
         };
         let wanted = publishing.wanted(begin, end);

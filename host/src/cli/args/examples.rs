@@ -1,5 +1,7 @@
 //! Examples below the help of each command. A test parses every line of them.
 
+pub(super) mod events;
+
 pub(super) const TOP: &str = "\
 A first minute:
   plugmesh serve examples          # start the plugins below examples/, stay in the foreground

@@ -4,18 +4,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
-use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::CallError;
-
-/// Messages read ahead: one is being sent while the next is read.
-const READ_AHEAD: usize = 4;
+use crate::cli::reading::Reading;
 
 /// Where the messages come from.
 #[derive(Debug)]
@@ -109,16 +105,9 @@ impl Input {
     }
 }
 
-/// Reads JSON documents on a thread of its own, since a terminal cannot be read without blocking.
-///
-/// Dropping it ends the thread and waits for that.
+/// Reads JSON documents as they come.
 #[derive(Debug)]
-pub(super) struct Reader {
-    // In the order in which they must go: the thread may wait for room in the queue, or for input.
-    messages: Option<mpsc::Receiver<Result<Value, CallError>>>,
-    stop: Option<io::PipeWriter>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(super) struct Reader(Reading<Result<Value, CallError>>);
 
 impl Reader {
     fn open(path: &Path) -> Result<Self, CallError> {
@@ -127,31 +116,15 @@ impl Reader {
     }
 
     fn start(source: impl AsFd + Read + Send + 'static, path: PathBuf) -> Result<Self, CallError> {
-        let failed = |source| CallError::Input { path: path.clone(), source };
-        let (stopped, stop) = io::pipe().map_err(failed)?;
-        let (sender, messages) = mpsc::channel(READ_AHEAD);
         let name = path.clone();
-        let thread = std::thread::Builder::new()
-            .name("input".into())
-            .spawn(move || read(Interruptible { source, stopped }, &name, &sender))
-            .map_err(failed)?;
-        Ok(Self { messages: Some(messages), stop: Some(stop), thread: Some(thread) })
+        Reading::start(source, move |source, sender| read(source, &name, sender))
+            .map(Self)
+            .map_err(|source| CallError::Input { path, source })
     }
 
     /// The next message; none at the end of the input.
     async fn next(&mut self) -> Option<Result<Value, CallError>> {
-        self.messages.as_mut()?.recv().await
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        drop(self.messages.take());
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to report; a panic in it has been printed.
-            let _ = thread.join();
-        }
+        self.0.next().await
     }
 }
 
@@ -168,32 +141,6 @@ fn read(source: impl Read, name: &Path, sender: &mpsc::Sender<Result<Value, Call
         });
         if sender.blocking_send(message).is_err() || failed {
             return;
-        }
-    }
-}
-
-/// Reads until the other end of `stopped` is closed, even while there is nothing to read.
-struct Interruptible<S> {
-    source: S,
-    stopped: io::PipeReader,
-}
-
-impl<S: AsFd + Read> Read for Interruptible<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut waiting =
-                [PollFd::new(&self.source, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN)];
-            match poll(&mut waiting, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let [source, stopped] = waiting.map(|it| !it.revents().is_empty());
-            if stopped {
-                return Ok(0);
-            }
-            if source {
-                return self.source.read(buffer);
-            }
         }
     }
 }

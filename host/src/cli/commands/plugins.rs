@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, Table};
 use plugmesh::admin::v1::{
     ChangeKind, GetHostRequest, GetPluginRequest, Instance, InstanceState, ListPluginsRequest, Plugin,
     PluginState, WatchPluginsRequest,
@@ -16,7 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::human::{self, first_line, lines, printable};
 use crate::cli::json;
-use crate::cli::terminal::{Paint, Terminal, Tone, cell, table, toned};
+use crate::cli::terminal::{Paint, Terminal, Tone, cell, number, table, toned};
 
 pub(super) async fn status(host: &Host, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let answer = host.admin().get_host(GetHostRequest {}).await?.into_inner();
@@ -191,7 +191,6 @@ fn instances(all: &[Instance]) -> Table {
     }
     let mut shown = table(&columns);
     let now = SystemTime::now();
-    let number = |value: u64| Cell::new(value).set_alignment(CellAlignment::Right);
     for instance in all {
         let started = instance.start_duration.and_then(|time| Duration::try_from(time).ok()).map(human::span);
         let pid = if instance.pid == 0 { String::new() } else { instance.pid.to_string() };
@@ -218,7 +217,10 @@ fn instances(all: &[Instance]) -> Table {
 }
 
 /// Prints what is known as a line each, leaving out what is empty.
-fn facts<const N: usize>(terminal: &mut Terminal, known: [(&str, Tone, String); N]) -> Result<(), CliError> {
+pub(crate) fn facts<const N: usize>(
+    terminal: &mut Terminal,
+    known: [(&str, Tone, String); N],
+) -> Result<(), CliError> {
     let paint = terminal.paint();
     for (name, tone, value) in known {
         if !value.is_empty() {

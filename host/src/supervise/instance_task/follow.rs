@@ -172,10 +172,8 @@ impl Runner {
         tracing::info!(plugin = %self.name.plugin(), instance = %self.name, "{shown}");
         let is_ready = availability == Availability::Ready;
         self.route.set_availability(&running.endpoint, availability);
-        if is_ready {
-            if let Some(attached) = self.announce(&running.endpoint, &mut running.unannounced) {
-                running.attached = Some(attached);
-            }
+        if is_ready && let Some(attached) = self.announce(&running.endpoint, &mut running.unannounced) {
+            running.attached = Some(attached);
         }
         self.change(|status| {
             status.state = state;
