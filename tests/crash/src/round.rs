@@ -23,8 +23,9 @@ use crate::{BoxError, checker};
 /// Between two looks at what is going on.
 const TICK: Duration = Duration::from_micros(500);
 
-/// How long nothing may happen before a round has failed.
-const STUCK: Duration = Duration::from_secs(40);
+/// How long nothing may happen before a round has failed: less than the bus waits for an acknowledgement, so that what only goes on by
+/// that is found.
+const STUCK: Duration = Duration::from_secs(20);
 
 /// How long a host may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(10);
