@@ -14,6 +14,7 @@
 //! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
+//! - `event_faults`: bad events, broken streams, journals without room or in pieces
 //! - `events`: publishing, subscribing, dead letters
 //! - `events_cli`: the same with the command line, and statistics
 //! - `interop`: the official interoperability client of grpc-go
@@ -34,6 +35,7 @@ mod balance;
 mod callbacks;
 mod calls;
 mod embedded;
+mod event_faults;
 mod events;
 mod events_cli;
 mod fallback;
