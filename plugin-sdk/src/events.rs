@@ -58,6 +58,14 @@ struct Stream {
     _incoming: AbortOnDropHandle<()>,
 }
 
+impl Drop for Stream {
+    /// Otherwise the request would stay open, and with it the stream, for as long as the connection: the bus would take what was
+    /// delivered for being handled.
+    fn drop(&mut self) {
+        self.link.end(tonic::Status::cancelled("it was dropped"));
+    }
+}
+
 impl Events {
     /// Opens a stream to the bus of the host that `channel` reaches: a tonic channel to its gateway, or
     /// [`Context::gateway`](crate::Context::gateway) in a plugin. `name` is for people.

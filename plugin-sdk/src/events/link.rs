@@ -214,11 +214,12 @@ impl Link {
         if let Some(message) = state.control.pop_front() {
             return Poll::Ready(Some(message));
         }
-        if state.ended.is_some() {
-            return Poll::Ready(None);
-        }
+        // What was handled is said, also when the last who held the stream let go of it right after.
         if let Some(message) = state.next_answer() {
             return Poll::Ready(Some(message));
+        }
+        if state.ended.is_some() {
+            return Poll::Ready(None);
         }
         let may_publish = state.events > 0 && state.bytes > 0;
         match state.batches.pop_front() {
