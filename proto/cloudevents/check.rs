@@ -3,7 +3,7 @@
 //! Everything is looked at once, and nothing is allocated as long as it is sound: whoever is handed an event afterwards can rely on
 //! it, and so can every decoder that it is forwarded to.
 
-mod quick;
+pub(super) mod quick;
 
 use std::ops::Range;
 
@@ -118,7 +118,7 @@ pub(super) fn find(event: &[u8]) -> Result<Parts, InvalidEvent> {
 }
 
 /// The same for an event that is written in any way that is allowed.
-fn check_any_order(event: &[u8]) -> Result<Parts, InvalidEvent> {
+pub(super) fn check_any_order(event: &[u8]) -> Result<Parts, InvalidEvent> {
     if event.len() > MAX_EVENT {
         return Err(InvalidEvent::TooLarge);
     }

@@ -73,7 +73,7 @@ impl Events {
         };
         // Numbers rise from run to run, so that an answer for a delivery of an earlier one is told from those of this one.
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let limits = Limits { event_bytes: config.max_event_size.as_usize(), ..Limits::default() };
+        let limits = Limits::of_events(config.max_event_size.as_usize());
         let bus =
             Bus::new(limits, clock.as_micros() as u64, durable.as_ref().map(|(durable, _)| durable.clone()));
         let patterns = durable.as_ref().map(|(durable, _)| durable.patterns());

@@ -20,7 +20,7 @@ const _: () = assert!(SPEC_VERSION.len() == 3);
 
 /// Where the parts of an event are. `None`: it is not as usual. `CHECKS`: looks at its texts, too.
 #[inline]
-pub(super) fn look<const CHECKS: bool>(event: &[u8]) -> Option<Parts> {
+pub(in super::super) fn look<const CHECKS: bool>(event: &[u8]) -> Option<Parts> {
     let mut rest = Rest { event, at: 0 };
     let mut parts = Parts { id: rest.text::<CHECKS>(tag(field::ID))?, ..Parts::default() };
     parts.source = rest.text::<CHECKS>(tag(field::SOURCE))?;
