@@ -1,6 +1,6 @@
 //! Frames that carry events, read and written without decoding one.
 //!
-//! Reading: [`client_frame`] and [`bus_frame`] tell such frames from the rest, [`EventsMessage::read`] finds the events and decodes what
+//! Reading: [`client_frame()`] and [`bus_frame()`] tell such frames from the rest, [`EventsMessage::read`] finds the events and decodes what
 //! is beside them. Writing: [`EventsBuffer`] takes events, or whole runs of them as they were read, and becomes a gRPC message.
 
 use std::ops::Range;

@@ -330,7 +330,7 @@ impl Publisher {
             promise,
             ticket: publishing.awaited().ticket(),
             awaits_handlers: publishing.ack == Ack::Handled,
-            turn: self.under_way.turn(),
+            _turn: self.under_way.turn(),
         };
         // There is a place for it.
         let _ = recordings.send_item(recording);

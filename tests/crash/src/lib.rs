@@ -2,7 +2,7 @@
 //!
 //! A [round](round::run) is a real host on a directory of its own, publishers and members as processes of their own, and a
 //! [plan](plan::Plan), drawn from a seed, of who is killed when. Everybody writes down what it does, as it does it; in the end the
-//! [history](history) of all is put together and [checked](checker).
+//! [history] of all is put together and [checked](checker).
 //!
 //! - [`plan`]: what happens in a round, from its seed; [`events`]: what is published.
 //! - [`role`]: what a process may be: a `publisher` or a `member`.
