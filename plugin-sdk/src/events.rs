@@ -34,7 +34,7 @@ pub use error::EventError;
 pub use handler::{Handler, Received, Reject, RetryAfter};
 pub use plugmesh::cloudevents::{Attribute, Data, DataError, Event, EventBuilder};
 pub use plugmesh::event::v1::{Ack, Filter, Mode, Overflow, Redelivery, Start, Subscription};
-pub use publish::Outcome;
+pub use publish::{Outcome, Publishable};
 pub use subscriber::{Delivered, Subscriber};
 
 pub(crate) use declare::declaration;

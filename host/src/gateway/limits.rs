@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use plugmesh::event::frame::HTTP2_FRAME;
+
 /// What the gateway grants to those who connect. All of it is enforced; nothing here is advice.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -88,6 +90,7 @@ impl Limits {
             .initial_window_size(stream_window)
             .initial_connection_window_size(stream_window.saturating_mul(self.max_streams).min(MAX_WINDOW))
             .max_concurrent_streams(self.max_streams)
+            .max_frame_size(HTTP2_FRAME)
             .max_header_list_size(self.max_header_list)
             .max_concurrent_reset_streams(self.max_streams as usize * REMEMBERED)
             .max_pending_accept_reset_streams(self.max_pending_resets)
