@@ -7,7 +7,7 @@ use plugmesh::event::v1::{Attempt, Delivery};
 use super::run::Run;
 
 /// Most events of one delivery: a subscriber that is at them holds back none of the other subscriptions of its stream for long.
-const MAX_EVENTS: usize = 1024;
+const MAX_EVENTS: usize = 4096;
 
 /// How much may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ pub struct Limits {
     pub stream_window: u32,
     /// Bytes of one call's response that wait for a client that does not read them.
     ///
-    /// 64 KiB: four frames. A hundred stalled clients then hold 6.4 MiB.
+    /// 256 KiB: a frame of the largest size, and a window of a stream. A hundred stalled clients then hold 25 MiB.
     pub max_send_buffer: usize,
 }
 
@@ -62,7 +62,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
             stream_window: 256 << 10,
-            max_send_buffer: 64 << 10,
+            max_send_buffer: HTTP2_FRAME as usize,
         }
     }
 }
