@@ -12,7 +12,7 @@ mod event;
 mod tests;
 
 pub use attribute::Attribute;
-pub use builder::{BuildError, EventBuilder};
+pub use builder::{BuildError, Draft, EventBuilder};
 pub use check::InvalidEvent;
 pub use data::DataError;
 pub use event::{Data, Event, EventRef};

@@ -83,15 +83,21 @@ impl<'a> Fields<'a> {
         Self { message, at: 0 }
     }
 
-    /// Takes the next field if it has this tag, and up to 127 bytes. Gives where it is, with its tag and length.
+    /// Takes the next field if it has this tag, and less than 16 KiB. Gives where it begins, where its content does, and where it ends.
     #[inline]
-    pub(crate) fn short(&mut self, tag: u8) -> Option<Range<usize>> {
-        let [found, length] = *self.message.get(self.at..)?.first_chunk()?;
-        let whole = self.at..self.at + 2 + usize::from(length);
-        let is_it = found == tag && length < 0x80 && whole.end <= self.message.len();
+    pub(crate) fn short(&mut self, tag: u8) -> Option<(usize, usize, usize)> {
+        let begin = self.at;
+        let [found, low, high] = *self.message.get(begin..)?.first_chunk()?;
+        let (content, length) = match low < 0x80 {
+            true => (begin + 2, usize::from(low)),
+            false => (begin + 3, usize::from(high) << 7 | usize::from(low & 0x7f)),
+        };
+        let end = content + length;
+        let is_short = low < 0x80 || high < 0x80;
+        let is_it = found == tag && is_short && end <= self.message.len();
         is_it.then(|| {
-            self.at = whole.end;
-            whole
+            self.at = end;
+            (begin, content, end)
         })
     }
 
@@ -177,19 +183,31 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Writes a number, nearly always one of a byte or two.
+#[inline]
+fn put_number(value: u64, to: &mut impl BufMut) {
+    match value {
+        0..0x80 => to.put_u8(value as u8),
+        0x80..0x4000 => to.put_slice(&[value as u8 | 0x80, (value >> 7) as u8]),
+        _ => encode_varint(value, to),
+    }
+}
+
 /// Writes a field that is a number. Its own is below 16.
 pub(crate) fn put_varint(field: u32, value: u64, to: &mut impl BufMut) {
     to.put_u8((field << 3) as u8);
-    encode_varint(value, to);
+    put_number(value, to);
 }
 
 /// Writes the tag and the length of a field that is a string, bytes or a message. Its number is below 16.
+#[inline]
 pub(crate) fn put_head(field: u32, length: usize, to: &mut impl BufMut) {
     to.put_u8((field << 3 | 2) as u8);
-    encode_varint(length as u64, to);
+    put_number(length as u64, to);
 }
 
 /// Writes a field that is a string, bytes or a message. Its number is below 16.
+#[inline]
 pub(crate) fn put_bytes(field: u32, bytes: &[u8], to: &mut impl BufMut) {
     put_head(field, bytes.len(), to);
     to.put_slice(bytes);
@@ -264,6 +282,9 @@ mod tests {
                 let mut bytes = Vec::new();
                 encode_varint(value, &mut bytes);
                 assert_eq!(varint_len(value), bytes.len(), "{value}");
+                let mut written = Vec::new();
+                put_number(value, &mut written);
+                assert_eq!(written, bytes);
                 assert_eq!(Fields { message: &bytes, at: 0 }.varint(), Ok(value));
             }
         }

@@ -36,7 +36,7 @@ impl Backlog {
         };
         // It is given as many as its client takes in advance, and asks for no more.
         let _subscriber = reader.subscribe(what).await?;
-        let data = vec![7; PAYLOAD];
+        let data = [7; PAYLOAD];
         for number in 0..self.events {
             let event = Event::builder(DURABLE, "/bench").id(&number.to_string()).data(&data[..]).build()?;
             publisher.publish(event).await?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use plugmesh::event::frame::HTTP2_FRAME;
 use plugmesh_benches::BoxError;
 use plugmesh_benches::allocator::Allocator;
 use plugmesh_benches::cell::Missing;
@@ -70,6 +71,6 @@ pub(crate) async fn run(spec: Spec) -> Result<(), BoxError> {
 
 /// A stream to it.
 pub(crate) async fn connect(address: &str) -> Result<Events, BoxError> {
-    let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+    let channel = Endpoint::from_shared(address.to_owned())?.max_frame_size(HTTP2_FRAME).connect().await?;
     Ok(Events::connect(channel, "a benchmark").await?)
 }

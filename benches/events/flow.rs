@@ -1,8 +1,9 @@
 //! Events that flow: one publisher that publishes one at a time, and subscribers that count them and look at their order.
 
+use std::fmt::Write;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use plugmesh_benches::BoxError;
 use plugmesh_benches::args::Span;
 use plugmesh_sdk::events::{Data, Event, Subscription};
@@ -39,31 +40,32 @@ pub(crate) struct Subscriber {
 impl Publisher {
     /// Publishes for as long as it should. Prints how many it has published.
     pub(crate) async fn run(self) -> Result<(), BoxError> {
-        let mut data = BytesMut::zeroed(self.payload);
-        let mut numbered = move |number: u64| {
-            data[..8].copy_from_slice(&number.to_be_bytes());
-            Bytes::copy_from_slice(&data)
-        };
+        let mut data = vec![0; self.payload];
         let began = Instant::now();
         let goes_on = |number: u64| !number.is_multiple_of(STEP) || began.elapsed() < self.span.measured;
         let mut number = 0;
         match &self.place {
             Place::Bus(address) => {
                 let events = bus::connect(address).await?;
+                let mut id = String::new();
                 while goes_on(number) {
-                    events.publish(event(&number.to_string(), &numbered(number))?).await?;
+                    id.clear();
+                    write!(id, "{number}")?;
+                    let data = numbered(&mut data, number);
+                    events.publish(Event::builder(TOPIC, "/bench").id(&id).data(data)).await?;
                     number += 1;
                 }
-                events.publish(event("end", &numbered(END))?).await?;
+                let data = numbered(&mut data, END);
+                events.publish(Event::builder(TOPIC, "/bench").id("end").data(data)).await?;
                 events.flush().await?;
             }
             Place::Nats(address) => {
                 let client = nats::connect(address).await?;
                 while goes_on(number) {
-                    client.publish(TOPIC, numbered(number)).await?;
+                    client.publish(TOPIC, Bytes::copy_from_slice(numbered(&mut data, number))).await?;
                     number += 1;
                 }
-                client.publish(TOPIC, numbered(END)).await?;
+                client.publish(TOPIC, Bytes::copy_from_slice(numbered(&mut data, END))).await?;
                 client.flush().await?;
             }
         }
@@ -74,8 +76,10 @@ impl Publisher {
     }
 }
 
-fn event(id: &str, data: &Bytes) -> Result<Event, BoxError> {
-    Ok(Event::builder(TOPIC, "/bench").id(id).data(&data[..]).build()?)
+/// The data of an event, which begins with its number.
+fn numbered(data: &mut [u8], number: u64) -> &[u8] {
+    data[..8].copy_from_slice(&number.to_be_bytes());
+    data
 }
 
 /// Counts what arrives.

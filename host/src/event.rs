@@ -7,8 +7,6 @@
 //! - [`durable`]: topics that the [`journal`] keeps. The [`recorder`] records what is published, the [`feeder`] reads for those who are
 //!   behind, the [`keeper`] saves their [`progress`]. A [`log`] is the journal, or NATS JetStream, which hosts share.
 
-#![allow(dead_code, unused_imports, reason = "plugins do not take part yet")]
-
 mod attach;
 mod bounds;
 mod bus;
@@ -47,7 +45,7 @@ mod tests;
 mod timekeeper;
 mod topics;
 
-pub(crate) use self::attach::{Attached, BadPart, Part};
+pub(crate) use self::attach::{Attached, Part};
 pub use self::journal::OpenError as OpenJournalError;
 pub(crate) use self::open::Events;
 pub(crate) use self::participant::Permissions;

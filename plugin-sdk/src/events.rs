@@ -34,7 +34,7 @@ pub use error::EventError;
 pub use handler::{Handler, Received, Reject, RetryAfter};
 pub use plugmesh::cloudevents::{Attribute, Data, DataError, Event, EventBuilder};
 pub use plugmesh::event::v1::{Ack, Filter, Mode, Overflow, Redelivery, Start, Subscription};
-pub use publish::Outcome;
+pub use publish::{Outcome, Publishable};
 pub use subscriber::{Delivered, Subscriber};
 
 pub(crate) use declare::declaration;
@@ -56,6 +56,14 @@ pub struct Events(Arc<Stream>);
 struct Stream {
     link: Arc<Link>,
     _incoming: AbortOnDropHandle<()>,
+}
+
+impl Drop for Stream {
+    /// Otherwise the request would stay open, and with it the stream, for as long as the connection: the bus would take what was
+    /// delivered for being handled.
+    fn drop(&mut self) {
+        self.link.end(tonic::Status::cancelled("it was dropped"));
+    }
 }
 
 impl Events {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use plugmesh::event::frame::HTTP2_FRAME;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -182,6 +183,7 @@ impl Connections {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_frame_size(HTTP2_FRAME)
             // The host passes on what its own clients cancel, and one connection carries the calls of them all.
             .max_pending_accept_reset_streams(MAX_STREAMS as usize)
             .max_header_list_size(MAX_HEADER_LIST)

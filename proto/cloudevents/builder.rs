@@ -1,15 +1,15 @@
 //! Makes events.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::BytesMut;
 use prost::Message;
+use prost_types::Any;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::attribute::Attribute;
-use super::check::{DataKind, InvalidEvent, MAX_EVENT, Parts, Span, check_name, check_value};
+use super::check::{InvalidEvent, MAX_EVENT, check_name, check_value};
 use super::event::Event;
 use super::{PARTITION_KEY, SPEC_VERSION, field};
 use crate::wire::{field_len, put_bytes, put_head};
@@ -36,12 +36,28 @@ pub struct EventBuilder<'a> {
     data: Body<'a>,
 }
 
+/// An event that is settled, and not written yet: [`EventBuilder::draft`].
+///
+/// Who sends many writes each straight into a frame, without memory of its own for it.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    builder: &'a EventBuilder<'a>,
+    id: Id<'a>,
+    length: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Id<'a> {
+    Given(&'a str),
+    New(Box<str>),
+}
+
 #[derive(Clone, Debug)]
 enum Body<'a> {
     None,
     Binary(Cow<'a, [u8]>),
     Text(Cow<'a, str>),
-    Proto { type_url: String, value: Vec<u8> },
+    Proto(Box<Any>),
 }
 
 impl<'a> EventBuilder<'a> {
@@ -109,8 +125,8 @@ impl<'a> EventBuilder<'a> {
     /// A message as its data, with `application/protobuf` as its media type. `full_name` is that of the message, such as
     /// `shop.v1.OrderPlaced`.
     pub fn message(mut self, full_name: &str, data: &impl Message) -> Self {
-        self.data =
-            Body::Proto { type_url: format!("type.googleapis.com/{full_name}"), value: data.encode_to_vec() };
+        let any = Any { type_url: format!("type.googleapis.com/{full_name}"), value: data.encode_to_vec() };
+        self.data = Body::Proto(Box::new(any));
         self.content_type("application/protobuf")
     }
 }
@@ -121,26 +137,36 @@ impl EventBuilder<'_> {
     /// # Errors
     /// A part of it is not valid; the error says which, and why.
     pub fn build(self) -> Result<Event, BuildError> {
+        let draft = self.draft()?;
+        let mut bytes = BytesMut::with_capacity(draft.length);
+        draft.put(&mut bytes);
+        Ok(Event::from_checked_bytes(bytes.freeze()))
+    }
+
+    /// The event, to be written to where it is sent from.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    #[inline]
+    pub fn draft(&self) -> Result<Draft<'_>, BuildError> {
         for (name, value) in &self.attributes {
             check_name(name)?;
             check_value(name, value)?;
         }
-        let mut id = Uuid::encode_buffer();
-        let id = self.id.unwrap_or_else(|| Uuid::now_v7().hyphenated().encode_lower(&mut id));
-        for (text, name) in [(id, "id"), (self.source, "source"), (self.event_type, "type")] {
+        let id = self.id.map_or_else(Id::new, Id::Given);
+        for (text, name) in [(id.as_str(), "id"), (self.source, "source"), (self.event_type, "type")] {
             if text.is_empty() {
                 return Err(InvalidEvent::Missing(name).into());
             }
         }
-        let length = self.encoded_len(id);
+        let length = self.encoded_len(id.as_str());
         if length > MAX_EVENT {
             return Err(InvalidEvent::TooLarge.into());
         }
-        let mut bytes = BytesMut::with_capacity(length);
-        let parts = self.put(id, &mut bytes);
-        Ok(Event::from_parts(bytes.freeze(), parts))
+        Ok(Draft { builder: self, id, length })
     }
 
+    #[inline]
     fn encoded_len(&self, id: &str) -> usize {
         let texts = [id, self.source, SPEC_VERSION, self.event_type].map(|text| field_len(text.len()));
         let attributes = self.attributes.iter().map(|(name, value)| field_len(entry_len(name, value)));
@@ -148,68 +174,69 @@ impl EventBuilder<'_> {
             Body::None => 0,
             Body::Binary(bytes) => field_len(bytes.len()),
             Body::Text(text) => field_len(text.len()),
-            Body::Proto { type_url, value } => field_len(field_len(type_url.len()) + field_len(value.len())),
+            Body::Proto(any) => field_len(field_len(any.type_url.len()) + field_len(any.value.len())),
         };
         texts.iter().sum::<usize>() + attributes.sum::<usize>() + data
     }
 
-    /// Writes the event, and says where its parts are: what was checked before need not be looked for.
-    fn put(&self, id: &str, to: &mut BytesMut) -> Parts {
-        let mut parts = Parts {
-            id: put_text(field::ID, id, to),
-            source: put_text(field::SOURCE, self.source, to),
-            ..Parts::default()
-        };
-        put_text(field::SPEC_VERSION, SPEC_VERSION, to);
-        parts.event_type = put_text(field::TYPE, self.event_type, to);
+    #[inline]
+    fn put(&self, id: &str, to: &mut BytesMut) {
+        put_bytes(field::ID, id.as_bytes(), to);
+        put_bytes(field::SOURCE, self.source.as_bytes(), to);
+        put_bytes(field::SPEC_VERSION, SPEC_VERSION.as_bytes(), to);
+        put_bytes(field::TYPE, self.event_type.as_bytes(), to);
         for (name, value) in &self.attributes {
-            let written = put_attribute(name, value, to);
-            if *name == PARTITION_KEY {
-                parts.partition_key = written.into();
-            }
+            put_attribute(name, value, to);
         }
-        let length = match &self.data {
-            Body::None => return parts,
-            Body::Binary(bytes) => {
-                put_bytes(field::BINARY_DATA, bytes, to);
-                parts.data_kind = DataKind::Binary;
-                bytes.len()
-            }
-            Body::Text(text) => {
-                put_bytes(field::TEXT_DATA, text.as_bytes(), to);
-                parts.data_kind = DataKind::Text;
-                text.len()
-            }
-            Body::Proto { type_url, value } => {
-                let length = field_len(type_url.len()) + field_len(value.len());
-                put_head(field::PROTO_DATA, length, to);
+        match &self.data {
+            Body::None => {}
+            Body::Binary(bytes) => put_bytes(field::BINARY_DATA, bytes, to),
+            Body::Text(text) => put_bytes(field::TEXT_DATA, text.as_bytes(), to),
+            Body::Proto(any) => {
+                let Any { type_url, value } = &**any;
+                put_head(field::PROTO_DATA, field_len(type_url.len()) + field_len(value.len()), to);
                 put_bytes(1, type_url.as_bytes(), to);
                 put_bytes(2, value, to);
-                parts.data_kind = DataKind::Proto;
-                length
             }
-        };
-        parts.data = (to.len() - length..to.len()).into();
-        parts
+        }
     }
 }
 
-/// Writes a string, and says where it is.
-fn put_text(number: u32, text: &str, to: &mut BytesMut) -> Span {
-    put_bytes(number, text.as_bytes(), to);
-    (to.len() - text.len()..to.len()).into()
+impl Draft<'_> {
+    /// Bytes of the event.
+    pub fn encoded_len(&self) -> usize {
+        self.length
+    }
+
+    /// Writes it.
+    #[inline]
+    pub(crate) fn put(&self, to: &mut BytesMut) {
+        self.builder.put(self.id.as_str(), to);
+    }
+}
+
+impl Id<'_> {
+    fn new() -> Self {
+        let mut text = Uuid::encode_buffer();
+        Self::New((&*Uuid::now_v7().hyphenated().encode_lower(&mut text)).into())
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Given(id) => id,
+            Self::New(id) => id,
+        }
+    }
 }
 
 fn entry_len(name: &str, value: &Attribute<'_>) -> usize {
     field_len(name.len()) + field_len(value.encoded_len())
 }
 
-/// Writes an attribute, and says where its value is.
-pub(super) fn put_attribute(name: &str, value: &Attribute<'_>, to: &mut BytesMut) -> Range<usize> {
+/// Writes an attribute.
+pub(super) fn put_attribute(name: &str, value: &Attribute<'_>, to: &mut BytesMut) {
     put_head(field::ATTRIBUTES, entry_len(name, value), to);
     put_bytes(field::NAME, name.as_bytes(), to);
     put_head(field::VALUE, value.encoded_len(), to);
-    let begin = to.len();
     value.put(to);
-    begin..to.len()
 }

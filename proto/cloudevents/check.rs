@@ -3,7 +3,7 @@
 //! Everything is looked at once, and nothing is allocated as long as it is sound: whoever is handed an event afterwards can rely on
 //! it, and so can every decoder that it is forwarded to.
 
-mod quick;
+pub(super) mod quick;
 
 use std::ops::Range;
 
@@ -108,17 +108,20 @@ pub(super) struct Parts {
 }
 
 /// Looks at all of an event.
+#[inline]
 pub(super) fn check(event: &[u8]) -> Result<Parts, InvalidEvent> {
     quick::look::<true>(event).map_or_else(|| check_any_order(event), Ok)
 }
 
-/// Finds the parts of an event that somebody else has looked at: its texts are not looked at again if it is written as usual.
-pub(super) fn find(event: &[u8]) -> Result<Parts, InvalidEvent> {
-    quick::look::<false>(event).map_or_else(|| check_any_order(event), Ok)
+/// Finds the parts of an event that somebody else has looked at: its texts are not looked at again if it is written as usual. Of one
+/// that is not sound there are none.
+#[inline]
+pub(super) fn find(event: &[u8]) -> Parts {
+    quick::look::<false>(event).unwrap_or_else(|| check_any_order(event).unwrap_or_default())
 }
 
 /// The same for an event that is written in any way that is allowed.
-fn check_any_order(event: &[u8]) -> Result<Parts, InvalidEvent> {
+pub(super) fn check_any_order(event: &[u8]) -> Result<Parts, InvalidEvent> {
     if event.len() > MAX_EVENT {
         return Err(InvalidEvent::TooLarge);
     }

@@ -20,11 +20,11 @@ pub struct EventRef<'a> {
 
 /// A sound event: the encoded message, not decoded.
 ///
-/// Cloning shares the bytes.
+/// Cloning shares the bytes. Whoever asks for a part of it has it looked for: that takes less than to keep where each of them is, for
+/// the many events that somebody else only hands on.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     bytes: Bytes,
-    parts: Parts,
 }
 
 /// What an event says.
@@ -45,11 +45,13 @@ impl<'a> EventRef<'a> {
     ///
     /// # Errors
     /// It is not a valid event.
+    #[inline]
     pub fn check(bytes: &'a [u8]) -> Result<Self, InvalidEvent> {
         check(bytes).map(|parts| Self { bytes, parts })
     }
 
     /// What happened, as bytes: for who compares many.
+    #[inline]
     pub fn event_type_bytes(&self) -> &'a [u8] {
         self.bytes.get(self.parts.event_type.range()).unwrap_or_default()
     }
@@ -102,6 +104,7 @@ impl<'a> EventRef<'a> {
     }
 
     /// What it says.
+    #[inline]
     pub fn data(&self) -> Data<'a> {
         let data = self.bytes.get(self.parts.data.range()).unwrap_or_default();
         match self.parts.data_kind {
@@ -119,14 +122,10 @@ impl<'a> EventRef<'a> {
 }
 
 impl Event {
-    /// Keeps an encoded event of a peer that has looked at it, such as the bus of a host: its texts are not looked at again. Those that
-    /// are not UTF-8 read as empty ones.
-    ///
-    /// # Errors
-    /// It is not even encoded as an event.
-    pub fn from_checked_bytes(bytes: Bytes) -> Result<Self, InvalidEvent> {
-        let parts = find(&bytes)?;
-        Ok(Self { bytes, parts })
+    /// Keeps an encoded event of a peer that has looked at it, such as the bus of a host: nobody looks at it again. Should it not be
+    /// sound, what cannot be read is empty.
+    pub fn from_checked_bytes(bytes: Bytes) -> Self {
+        Self { bytes }
     }
 
     /// Looks at all of an encoded event, and keeps it.
@@ -134,12 +133,8 @@ impl Event {
     /// # Errors
     /// It is not a valid event.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidEvent> {
-        check(&bytes).map(|parts| Self { bytes, parts })
-    }
-
-    /// An event that is known to be sound, with its parts there.
-    pub(super) fn from_parts(bytes: Bytes, parts: Parts) -> Self {
-        Self { bytes, parts }
+        check(&bytes)?;
+        Ok(Self { bytes })
     }
 
     /// A new event of a type, from a source: a URI reference such as `/billing` or `https://example.com/billing`.
@@ -148,8 +143,9 @@ impl Event {
     }
 
     /// The same, borrowed. What can be asked of an event is there.
+    #[inline]
     pub fn as_ref(&self) -> EventRef<'_> {
-        EventRef { bytes: &self.bytes, parts: self.parts }
+        EventRef { bytes: &self.bytes, parts: find(&self.bytes) }
     }
 
     /// The encoded message.
@@ -163,16 +159,19 @@ impl Event {
     }
 
     /// See [`EventRef::id`].
+    #[inline]
     pub fn id(&self) -> &str {
         self.as_ref().id()
     }
 
     /// See [`EventRef::source`].
+    #[inline]
     pub fn source(&self) -> &str {
         self.as_ref().source()
     }
 
     /// See [`EventRef::event_type`].
+    #[inline]
     pub fn event_type(&self) -> &str {
         self.as_ref().event_type()
     }
@@ -188,6 +187,7 @@ impl Event {
     }
 
     /// See [`EventRef::data`].
+    #[inline]
     pub fn data(&self) -> Data<'_> {
         self.as_ref().data()
     }

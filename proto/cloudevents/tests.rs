@@ -194,7 +194,9 @@ fn event() -> impl Strategy<Value = v1::CloudEvent> {
         (".*", any::<Vec<u8>>())
             .prop_map(|(type_url, value)| Generated::ProtoData(prost_types::Any { type_url, value })),
     ];
-    (".+", ".+", ".+", attributes, prop::option::of(data), prop::option::of(".+")).prop_map(
+    // Many as they usually are.
+    let text = || prop_oneof![".+", "[ -~]{1,40}"];
+    (text(), text(), text(), attributes, prop::option::of(data), prop::option::of(text())).prop_map(
         |(id, source, event_type, mut attributes, data, key)| {
             if let Some(key) = key {
                 let attr = Some(Attr::CeString(key));
@@ -219,6 +221,25 @@ proptest! {
         prop_assert_eq!(event.partition_key(), key);
         prop_assert_eq!(event.as_ref().attributes().count(), message.attributes.len());
         prop_assert_eq!(event.decode().unwrap(), message);
+    }
+
+    #[test]
+    fn looking_quickly_finds_what_looking_does(
+        message in event(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let mut bytes = message.encode_to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let slow = check::check_any_order(&bytes);
+        if let Some(quick) = check::quick::look::<true>(&bytes) {
+            prop_assert_eq!(Ok(quick), slow.clone());
+        }
+        if let (Some(quick), Ok(slow)) = (check::quick::look::<false>(&bytes), slow) {
+            prop_assert_eq!(quick, slow);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Frames that carry events, read and written without decoding one.
 //!
-//! Reading: [`client_frame`] and [`bus_frame`] tell such frames from the rest, [`EventsMessage::read`] finds the events and decodes what
+//! Reading: [`client_frame()`] and [`bus_frame()`] tell such frames from the rest, [`EventsMessage::read`] finds the events and decodes what
 //! is beside them. Writing: [`EventsBuffer`] takes events, or whole runs of them as they were read, and becomes a gRPC message.
 
 use std::ops::Range;
@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use super::v1::{BusFrame, ClientFrame, Delivery, Publish, bus_frame, client_frame};
+use crate::cloudevents::Draft;
 use crate::wire::{Fields, WireError, field_len, put_bytes, put_head, varint_len};
 
 /// Number of the field of a frame that carries events: `ClientFrame.publish` and `BusFrame.delivery`.
@@ -25,6 +26,16 @@ const EVENTS_TAG: u8 = (EVENTS << 3 | 2) as u8;
 
 /// Bytes of an event, about, to make room for as many as a frame may have.
 const USUAL_EVENT: usize = 128;
+
+/// Largest HTTP/2 frame that a host and the SDK accept, in bytes: a whole window of a stream, so that what one side has ready is one
+/// write, and wakes the other side once. Other calls of the connection wait for as long as such a write takes, some fifty microseconds.
+///
+/// HTTP/2's own 16 KiB carry half as many small events a second, and 64 KiB nine tenths.
+pub const HTTP2_FRAME: u32 = 256 * 1024;
+
+/// Bytes of events, with their tags and lengths, that travel together at most, unless one is larger: as many as fit into one
+/// [`HTTP2_FRAME`].
+pub const FULL: usize = HTTP2_FRAME as usize - HEAD;
 
 /// What precedes a message in gRPC: a byte that says that it is not compressed, and its length.
 const GRPC_PREFIX: usize = 5;
@@ -96,11 +107,11 @@ pub trait EventsMessage: Message + Default {
         let mut fields = Fields::of(message);
         loop {
             // Nearly all are events, and short ones.
-            while let Some(whole) = fields.short(EVENTS_TAG) {
+            while let Some((whole, content, end)) = fields.short(EVENTS_TAG) {
                 if spans.len() == most {
                     return Err(ReadError::TooMany { most });
                 }
-                spans.push(EventSpan { whole: whole.start, content: whole.start + 2, end: whole.end });
+                spans.push(EventSpan { whole, content, end });
             }
             let Some(field) = fields.next() else { break };
             let field = field?;
@@ -192,6 +203,14 @@ impl EventsBuffer {
     pub fn push(&mut self, event: &[u8]) {
         self.buffer.reserve(field_len(event.len()));
         put_bytes(EVENTS, event, &mut self.buffer);
+        self.count += 1;
+    }
+
+    /// Adds an event that is written here for the first time.
+    pub fn push_draft(&mut self, draft: &Draft<'_>) {
+        self.buffer.reserve(field_len(draft.encoded_len()));
+        put_head(EVENTS, draft.encoded_len(), &mut self.buffer);
+        draft.put(&mut self.buffer);
         self.count += 1;
     }
 

@@ -73,6 +73,15 @@ where
         if self.chunk.is_empty() {
             return Ok(None);
         }
+        if self.begun.is_none()
+            && let Some(prefix) = self.chunk.first_chunk()
+        {
+            let length = length(*prefix, self.most)?;
+            if length >= SHARED && self.chunk.len() - PREFIX >= length {
+                self.chunk.advance(PREFIX);
+                return Ok(Some(self.chunk.split_to(length)));
+            }
+        }
         let begun = self.begun.get_or_insert_with(|| Begun {
             prefix: [0; PREFIX],
             prefix_len: 0,
@@ -99,6 +108,9 @@ where
         Ok(self.begun.take().map(|begun| begun.message.freeze()))
     }
 }
+
+/// A message of so many bytes that came whole is not copied: what it holds beside its own is no more than about the same again.
+const SHARED: usize = 32 * 1024;
 
 /// Space for a message that has begun: what is announced is not believed until it comes.
 const FIRST_BUFFER: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! Events through the real daemon: from programs that use the SDK, and from grpcurl.
 
 use plugmesh_sdk::events::{Ack, Event, EventError, Events, Mode, Overflow, Subscription};
-use plugmesh_tests::Daemon;
+use plugmesh_tests::{DEADLINE, Daemon};
 use tonic::Code;
 
 const BUS: &str = "plugmesh.event.v1.EventBusService";
@@ -72,6 +72,26 @@ async fn what_is_not_handled_comes_again_and_ends_in_the_dead_letters() {
     let redriven = daemon.grpcurl(&["-d", redrive, &format!("{BUS}/RedriveDeadLetters")]).await.json();
     assert_eq!(redriven["count"], "1");
     assert_eq!(work.next().await.unwrap().event.id(), "2");
+}
+
+#[tokio::test]
+async fn who_lets_go_of_its_stream_is_at_nothing_any_more() {
+    let daemon = Daemon::builder().start().await;
+    let (publisher, other) = (connect(&daemon).await, connect(&daemon).await);
+    // The connection stays, which all of them share.
+    let leaver = connect(&daemon).await;
+    let hour = plugmesh::event::v1::Redelivery {
+        ack_deadline: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
+    };
+    let what = Subscription { redelivery: Some(hour), ..reliable("order.placed", "billing") };
+    let mut first = leaver.subscribe(what.clone()).await.unwrap();
+    publisher.publish(event("order.placed", "1")).await.unwrap();
+    assert_eq!(first.next().await.unwrap().attempt, 1);
+    let mut second = other.subscribe(what).await.unwrap();
+    drop((first, leaver));
+    let again = tokio::time::timeout(DEADLINE, second.next()).await.expect("it is delivered again");
+    assert_eq!(again.unwrap().attempt, 2);
 }
 
 #[tokio::test]

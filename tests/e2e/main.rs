@@ -14,8 +14,10 @@
 //! - `resilience`: what a stock client sees of instances that fail or are slow
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
+//! - `event_faults`: bad events, broken streams, journals without room or in pieces
 //! - `events`: publishing, subscribing, dead letters
 //! - `events_cli`: the same with the command line, and statistics
+//! - `crash`: durable events through hosts, publishers and members that are killed
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `text`: the example plugin in Python, and a client in Python
@@ -33,7 +35,9 @@ mod attach;
 mod balance;
 mod callbacks;
 mod calls;
+mod crash;
 mod embedded;
+mod event_faults;
 mod events;
 mod events_cli;
 mod fallback;

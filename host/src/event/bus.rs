@@ -59,6 +59,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Events of at most so many bytes, and frames that have room for one.
+    pub(super) fn of_events(event_bytes: usize) -> Self {
+        /// What a frame has beside its events.
+        const HEAD: usize = 64 << 10;
+        let usual = Self::default();
+        Self { event_bytes, frame_bytes: usual.frame_bytes.max(event_bytes + HEAD), ..usual }
+    }
+}
+
 /// Counts since the host started.
 #[derive(Debug, Default)]
 pub(super) struct BusCounts {
@@ -429,7 +439,7 @@ impl Bus {
                 (None, _) => format!("there is no subscription {name}"),
                 (_, None) => format!("it is with {name} already"),
                 (Some(subscription), Some(redriven)) => {
-                    match subscription.push_letter(&letter.event, redriven) {
+                    match subscription.push_letter(&letter.event, letter.place, redriven) {
                         true => {
                             count += 1;
                             continue;

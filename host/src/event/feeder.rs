@@ -39,7 +39,10 @@ pub(super) async fn run(bus: Arc<Bus>, durable: Arc<Durable>, ending: Cancellati
         for subscription in durable.hungry.take() {
             let done = match subscription.wanted() {
                 None => Ok(()),
-                Some(Wanted::Place(start)) => prepare(&bus, &durable, &subscription, start).await,
+                Some(Wanted::Place(start)) => {
+                    prepare(&bus, &durable, &subscription, start).await;
+                    Ok(())
+                }
                 Some(Wanted::Name(start)) => {
                     durable.log.hand_out(&bus, &subscription, Some(start));
                     Ok(())
@@ -65,19 +68,14 @@ pub(super) async fn run(bus: Arc<Bus>, durable: Arc<Durable>, ending: Cancellati
 }
 
 /// Finds out where a subscription begins, and makes sure that it will still be known.
-async fn prepare(
-    bus: &Arc<Bus>,
-    durable: &Durable,
-    subscription: &Arc<Subscription>,
-    start: Start,
-) -> Result<(), JournalError> {
+async fn prepare(bus: &Arc<Bus>, durable: &Durable, subscription: &Arc<Subscription>, start: Start) {
     let is_beginning = start == Start::Beginning;
     let begun = async {
         let Some(position) = place(durable, start).await? else { return Ok(None) };
         if let Some(cursor) = subscription.first_cursor(position) {
             durable.log.commit(vec![Change::SaveCursor(cursor)]).await?;
         }
-        Ok(Some(position))
+        Ok::<_, JournalError>(Some(position))
     };
     match begun.await {
         Ok(Some(position)) => {
@@ -92,7 +90,6 @@ async fn prepare(
             bus.refuse(subscription, code, message);
         }
     }
-    Ok(())
 }
 
 /// The place behind which something begins. `None`: there is none.

@@ -46,8 +46,7 @@ pub(super) async fn run(durable: Arc<Durable>, ending: CancellationToken) {
 async fn save(durable: &Durable) -> Result<(), JournalError> {
     let mut subscriptions = durable.unsaved.take();
     while !subscriptions.is_empty() {
-        let batch = gather(durable, &mut subscriptions);
-        let changes: Vec<_> = batch.iter().flat_map(|(_, unsaved)| unsaved.changes()).collect();
+        let (batch, changes) = gather(durable, &mut subscriptions);
         if changes.is_empty() {
             continue;
         }
@@ -66,18 +65,20 @@ async fn save(durable: &Durable) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// Takes what fits into a commit.
+/// Takes what fits into a commit, with the changes that it is.
 fn gather(
     durable: &Durable,
     subscriptions: &mut VecDeque<Arc<Subscription>>,
-) -> Vec<(Arc<Subscription>, Unsaved)> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+) -> (Vec<(Arc<Subscription>, Unsaved)>, Vec<Change>) {
+    let (mut batch, mut all, mut bytes) = (Vec::new(), Vec::new(), 0);
     while bytes < MAX_BYTES
         && let Some(subscription) = subscriptions.pop_front()
     {
         let unsaved = subscription.unsaved(durable.delivered.load(Ordering::SeqCst));
-        bytes += unsaved.changes().iter().map(Change::bytes).sum::<usize>();
+        let changes = unsaved.changes();
+        bytes += changes.iter().map(Change::bytes).sum::<usize>();
+        all.extend(changes);
         batch.push((subscription, unsaved));
     }
-    batch
+    (batch, all)
 }

@@ -8,7 +8,6 @@ use plugmesh::event::v1::Subscription as Wire;
 use plugmesh::event::v1::event_bus_service_server::EventBusServiceServer;
 use prost::Message;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,7 +21,7 @@ use super::log::Log;
 use super::nats;
 use super::participant::Permissions;
 use super::progress::Progress;
-use super::recorder::{Recorder, Recording, recent};
+use super::recorder::{Recorder, recent};
 use super::service::{self, Connected, Service};
 use super::subscription::{Defaults, Spec};
 use super::{feeder, keeper};
@@ -67,7 +66,7 @@ impl Events {
         };
         // Numbers rise from run to run, so that an answer for a delivery of an earlier one is told from those of this one.
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let limits = Limits { event_bytes: config.max_event_size.as_usize(), ..Limits::default() };
+        let limits = Limits::of_events(config.max_event_size.as_usize());
         let bus =
             Bus::new(limits, clock.as_micros() as u64, durable.as_ref().map(|(durable, _)| durable.clone()));
         let patterns = durable.as_ref().map(|(durable, _)| durable.patterns());

@@ -1,16 +1,13 @@
 //! What is delivered at once.
 
 use bytes::Bytes;
-use plugmesh::event::frame::EventsBuffer;
+use plugmesh::event::frame::{EventsBuffer, FULL};
 use plugmesh::event::v1::{Attempt, Delivery};
 
 use super::run::Run;
 
 /// Most events of one delivery: a subscriber that is at them holds back none of the other subscriptions of its stream for long.
-const MAX_EVENTS: usize = 1024;
-
-/// Bytes of a delivery: what one write of a connection takes. A larger event travels alone.
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_EVENTS: usize = 4096;
 
 /// How much may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +21,7 @@ impl Budget {
     pub(super) fn of_credit(events: u64, bytes: u64) -> Self {
         let least =
             |credit: u64, most: usize| usize::try_from(credit).map_or(most, |credit| credit.min(most));
-        Self { events: least(events, MAX_EVENTS), bytes: least(bytes, MAX_BYTES) }
+        Self { events: least(events, MAX_EVENTS), bytes: least(bytes, FULL) }
     }
 }
 

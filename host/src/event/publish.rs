@@ -126,11 +126,6 @@ impl Publishing {
         self.frame
     }
 
-    /// All is published that will be.
-    pub(super) fn done(self) -> Done {
-        Done { awaited: self.awaited, results: self.results }
-    }
-
     fn awaited(&mut self) -> &Arc<Awaited> {
         self.awaited.get_or_insert_with(|| Awaited::new(&self.completions, self.frame))
     }
@@ -202,13 +197,22 @@ impl Publisher {
         if published.is_err() {
             publishing.time_out();
         }
-        let Done { awaited, mut results } = publishing.done();
+        let Done { awaited, mut results } = self.finish(publishing);
         if let Some(awaited) = awaited {
             awaited.published();
             poll_fn(|cx| completions.poll(cx)).await;
             results.append(&mut awaited.take_results());
         }
         Ok(results)
+    }
+
+    /// All is published that will be.
+    pub(super) fn finish(&self, publishing: Publishing) -> Done {
+        let Publishing { awaited, results, .. } = publishing;
+        // Whatever was refused later is counted where it was.
+        let refused = results.iter().filter(|result| result.code != Code::Ok as i32).count();
+        self.bus.counts.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        Done { awaited, results }
     }
 
     /// Publishes as much as there is room for. Ready when each event is published or refused; pending while a subscription that
@@ -230,7 +234,6 @@ impl Publisher {
             Ok(matches) => matches,
             Err((code, message)) => {
                 publishing.refuse(begin, code, message);
-                self.bus.counts.refused.fetch_add(1, Ordering::Relaxed);
                 return Step::Done(1);
             }
         };
@@ -327,7 +330,7 @@ impl Publisher {
             promise,
             ticket: publishing.awaited().ticket(),
             awaits_handlers: publishing.ack == Ack::Handled,
-            turn: self.under_way.turn(),
+            _turn: self.under_way.turn(),
         };
         // There is a place for it.
         let _ = recordings.send_item(recording);

@@ -48,7 +48,8 @@ pub(super) struct Recording {
     pub(super) ticket: Ticket,
     /// The publisher waits until they are handled.
     pub(super) awaits_handlers: bool,
-    pub(super) turn: Turn,
+    /// Ends when the recording is done with.
+    pub(super) _turn: Turn,
 }
 
 /// What a publisher has under way to the journal: what it publishes to other topics waits for that, so that its order is kept.

@@ -30,6 +30,7 @@ impl Run {
     }
 
     /// Counts the events, without looking into any. `None`: there are none, or something else is among them.
+    #[cfg(test)]
     pub(super) fn scan(bytes: Bytes) -> Option<Self> {
         let (mut at, mut count, mut content) = (0, 0, 0);
         while at < bytes.len() {

@@ -28,6 +28,9 @@ use crate::gateway::Principal;
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
+/// Bytes of the events of a page, unless there is one event: clients take 4 MiB unless they are told otherwise.
+const PAGE_BYTES: usize = 3 << 20;
+
 /// The calls of the service but for `Connect`, whose frames are not decoded: see [`Connected`].
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
@@ -36,8 +39,10 @@ pub(crate) struct Service {
 
 /// The whole service, for the gateway.
 pub(crate) fn service(events: Events) -> Connected<EventBusServiceServer<Service>> {
+    let most = events.bus().limits.frame_bytes;
     let service = Service { events };
-    Connected::new(service.clone(), EventBusServiceServer::new(service))
+    // A request is a frame, as far as its size goes.
+    Connected::new(service.clone(), EventBusServiceServer::new(service).max_decoding_message_size(most))
 }
 
 /// Who takes part, and how.
@@ -119,8 +124,14 @@ impl EventBusService for Service {
         };
         let letters = self.bus().dead_letters.list(whose(&subscription), after, size + 1).await;
         let mut letters = letters.map_err(|error| failed(&error))?;
-        let has_more = letters.len() > size;
-        letters.truncate(size);
+        let mut bytes = 0;
+        let fitting = letters.iter().take_while(|letter| {
+            bytes += letter.letter.event.len();
+            bytes <= PAGE_BYTES
+        });
+        let fitting = fitting.count().clamp(1, size);
+        let has_more = letters.len() > fitting;
+        letters.truncate(fitting);
         let next_page_token = match letters.last() {
             Some(last) if has_more => last.id.to_string(),
             _ => String::new(),

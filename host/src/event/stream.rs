@@ -203,7 +203,7 @@ where
     fn done(&mut self, done: Waiting) {
         let Waiting { publishing, sequence, ack, events, bytes, .. } = done;
         let frame = publishing.frame();
-        let Done { awaited, results } = publishing.done();
+        let Done { awaited, results } = self.publisher.finish(publishing);
         let holds = Credit { events: events as i64, bytes: bytes as i64 };
         let Some(awaited) = awaited else {
             self.release(holds);

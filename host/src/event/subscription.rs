@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
 use plugmesh::cloudevents::EventRef;
 use plugmesh::event::v1;
 use tonic::Code;
@@ -19,7 +18,7 @@ pub(super) use self::arrive::{Coming, ReadEvents};
 pub(crate) use self::counts::Counted;
 pub(super) use self::counts::Counts;
 pub(super) use self::journaled::{Standing, Unsaved, Wanted};
-pub(super) use self::spec::{BadSubscription, Defaults, Identity, Members, Mode, Spec, start};
+pub(super) use self::spec::{Defaults, Identity, Mode, Spec, start};
 use super::bounds::{Load, Overflow, Promise};
 use super::dead_letters::{self, Redriven};
 use super::durable::Worker;
@@ -151,12 +150,12 @@ impl Subscription {
 
     /// Whether it wants an event of one of its topics.
     pub(super) fn admits(&self, event: EventRef<'_>) -> bool {
-        self.spec.filters.iter().all(|filter| filter.admits(event))
+        self.spec.admits(event)
     }
 
     /// Whether it wants an event.
     pub(super) fn wants(&self, event: EventRef<'_>) -> bool {
-        self.spec.patterns.iter().any(|pattern| pattern.matches(event.event_type())) && self.admits(event)
+        self.spec.wants(event)
     }
 
     /// Whether publishers wait when it is full.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use plugmesh::event::frame::HTTP2_FRAME;
+
 /// What the gateway grants to those who connect. All of it is enforced; nothing here is advice.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -44,7 +46,7 @@ pub struct Limits {
     pub stream_window: u32,
     /// Bytes of one call's response that wait for a client that does not read them.
     ///
-    /// 64 KiB: four frames. A hundred stalled clients then hold 6.4 MiB.
+    /// 256 KiB: a frame of the largest size, and a window of a stream. A hundred stalled clients then hold 25 MiB.
     pub max_send_buffer: usize,
 }
 
@@ -60,7 +62,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
             stream_window: 256 << 10,
-            max_send_buffer: 64 << 10,
+            max_send_buffer: HTTP2_FRAME as usize,
         }
     }
 }
@@ -88,6 +90,7 @@ impl Limits {
             .initial_window_size(stream_window)
             .initial_connection_window_size(stream_window.saturating_mul(self.max_streams).min(MAX_WINDOW))
             .max_concurrent_streams(self.max_streams)
+            .max_frame_size(HTTP2_FRAME)
             .max_header_list_size(self.max_header_list)
             .max_concurrent_reset_streams(self.max_streams as usize * REMEMBERED)
             .max_pending_accept_reset_streams(self.max_pending_resets)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::uri::{Authority, Scheme};
+use plugmesh::event::frame::HTTP2_FRAME;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -33,8 +34,8 @@ const SMALL_FRAMES: usize = 256 * 1024 * 1024;
 /// Largest header list that is accepted from an endpoint, in bytes: gRPC's usual 8 KiB of metadata, doubled.
 const HEADER_LIST: u32 = 16 * 1024;
 
-/// Bytes of one stream that wait for the socket before the sender has to: two frames of the default size.
-const SEND_BUFFER: usize = 32 * 1024;
+/// Bytes of one stream that wait for the socket before the sender has to: one frame of the largest size.
+const SEND_BUFFER: usize = HTTP2_FRAME as usize;
 
 /// Settings of a connection. The default is right unless a measurement says otherwise.
 #[derive(Clone, Debug)]
@@ -121,6 +122,7 @@ impl Connection {
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(HTTP2_FRAME)
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(SMALL_FRAMES)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Ack, Event, EventError, Events, Outcome};
+use super::{Ack, Event, EventError, Events, Outcome, Publishable};
 use crate::{Call, Context};
 
 /// The pause before an event is published again: it doubles from one to the next, up to the longest.
@@ -49,17 +49,23 @@ impl EventBus {
     /// As [`Events::publish`].
     ///
     /// # Errors
-    /// No host can be reached, or the stream ended.
-    pub async fn publish(&self, event: Event) -> Result<(), EventError> {
-        self.stream().await?.publish(traced(event)).await
+    /// No host can be reached, the stream ended, or the event is not valid.
+    pub async fn publish(&self, event: impl Publishable) -> Result<(), EventError> {
+        let event = traced(event.into_event()?);
+        self.stream().await?.publish(event).await
     }
 
     /// As [`Events::publish_acknowledged`].
     ///
     /// # Errors
     /// No host can be reached, the stream ended, or the bus refused the event.
-    pub async fn publish_acknowledged(&self, event: Event, ack: Ack) -> Result<Outcome, EventError> {
-        self.stream().await?.publish_acknowledged(traced(event), ack).await
+    pub async fn publish_acknowledged(
+        &self,
+        event: impl Publishable,
+        ack: Ack,
+    ) -> Result<Outcome, EventError> {
+        let event = traced(event.into_event()?);
+        self.stream().await?.publish_acknowledged(event, ack).await
     }
 
     /// Publishes an event until the bus has it as safe as `ack` says, for at most 30 s: through breaks of the stream, restarts of the
@@ -68,7 +74,7 @@ impl EventBus {
     ///
     /// # Errors
     /// The last one, when the time is over; or one that trying again does not help.
-    pub async fn publish_with_retry(&self, event: Event, ack: Ack) -> Result<Outcome, EventError> {
+    pub async fn publish_with_retry(&self, event: impl Publishable, ack: Ack) -> Result<Outcome, EventError> {
         self.publish_within(event, ack, WITHIN).await
     }
 
@@ -78,11 +84,11 @@ impl EventBus {
     /// As [`publish_with_retry`](Self::publish_with_retry).
     pub async fn publish_within(
         &self,
-        event: Event,
+        event: impl Publishable,
         ack: Ack,
         within: Duration,
     ) -> Result<Outcome, EventError> {
-        let event = traced(event);
+        let event = traced(event.into_event()?);
         let deadline = Instant::now() + within;
         let mut pause = FIRST_PAUSE;
         loop {

@@ -1,5 +1,6 @@
 //! What can go wrong with events.
 
+use plugmesh::cloudevents::BuildError;
 use tonic::codegen::StdError;
 use tonic::{Code, Status};
 
@@ -12,7 +13,7 @@ pub enum EventError {
     /// The stream has ended: connect again.
     #[error("the stream to the event bus has ended: {}", .0.message())]
     Ended(Status),
-    /// The bus refused what was asked.
+    /// The bus refused what was asked, or would have: the event is not valid.
     #[error("the event bus refused it: {} ({:?})", .0.message(), .0.code())]
     Refused(Status),
 }
@@ -20,6 +21,10 @@ pub enum EventError {
 impl EventError {
     pub(super) fn unreachable(error: impl Into<StdError>) -> Self {
         Self::Unreachable(error.into().to_string())
+    }
+
+    pub(super) fn invalid(error: &BuildError) -> Self {
+        Self::Refused(Status::invalid_argument(error.to_string()))
     }
 
     /// Whether trying again later may help.

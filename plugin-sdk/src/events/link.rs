@@ -8,24 +8,25 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
-use plugmesh::event::frame::{EventsBuffer, message};
+use plugmesh::event::frame::{EventsBuffer, FULL, message};
 use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Ack, Acknowledge, ClientFrame, Credit, EventResult, Publish};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
 use super::EventError;
+use super::publish::Ready;
 use super::subscriber::Inbox;
 
-/// Bytes of events that wait to be sent; a publisher waits when there are so many. A few frames, so that one is filled while another is
+/// Bytes of events that wait to be sent; a publisher waits when there are so many. Two frames, so that one is filled while the other is
 /// sent.
-const MAX_WAITING: usize = 256 * 1024;
+const MAX_WAITING: usize = 512 * 1024;
 
-/// Bytes of events of a frame, at most: what a connection writes at once.
-const MAX_FRAME: usize = 64 * 1024;
+/// Tag and length of an event, at most.
+const MAX_HEAD: usize = 6;
 
 /// Events of a frame, at most. No host allows fewer.
-const MAX_EVENTS: usize = 1024;
+const MAX_EVENTS: usize = 4096;
 
 /// The state of a stream.
 #[derive(Debug, Default)]
@@ -145,7 +146,7 @@ impl Link {
     /// Takes an event, if there is room for it.
     pub(super) fn poll_push(
         &self,
-        event: &Bytes,
+        event: &Ready<'_>,
         ack: Ack,
         answer: &mut Option<oneshot::Sender<Result<EventResult, EventError>>>,
         cx: &mut Context<'_>,
@@ -158,7 +159,7 @@ impl Link {
         }
         let batch = state.batch(ack, event.len());
         let index = batch.events.count() as u32;
-        batch.events.push(event);
+        event.push_to(&mut batch.events);
         batch.content += event.len();
         batch.waiters.extend(answer.take().map(|answer| Waiter { index, answer }));
         state.waiting += event.len();
@@ -214,11 +215,12 @@ impl Link {
         if let Some(message) = state.control.pop_front() {
             return Poll::Ready(Some(message));
         }
-        if state.ended.is_some() {
-            return Poll::Ready(None);
-        }
+        // What was handled is said, also when the last who held the stream let go of it right after.
         if let Some(message) = state.next_answer() {
             return Poll::Ready(Some(message));
+        }
+        if state.ended.is_some() {
+            return Poll::Ready(None);
         }
         let may_publish = state.events > 0 && state.bytes > 0;
         match state.batches.pop_front() {
@@ -280,7 +282,7 @@ impl State {
     fn batch(&mut self, ack: Ack, event: usize) -> &mut Batch {
         let fits = self.batches.back().is_some_and(|batch| {
             batch.ack == ack
-                && batch.content + event <= MAX_FRAME
+                && batch.events.bytes() + event + MAX_HEAD <= FULL
                 && (1..MAX_EVENTS).contains(&batch.events.count())
         });
         if !fits {

@@ -211,8 +211,7 @@ impl Subscriber {
         self.taken += 1;
         self.taken_bytes += event.len() as u64;
         let attempt = arrived.attempts.iter().find(|(at, _)| *at == index).map_or(1, |(_, attempt)| *attempt);
-        let event = Event::from_checked_bytes(arrived.message.slice(event))
-            .map_err(|error| EventError::Refused(Status::data_loss(error.to_string())))?;
+        let event = Event::from_checked_bytes(arrived.message.slice(event));
         Ok(Delivered { event, number, attempt, dropped })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
+use plugmesh::event::frame::HTTP2_FRAME;
 use plugmesh::plugin::v1::Callback;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -69,7 +70,9 @@ fn open(callback: &Callback) -> Result<Channel, BoxError> {
             let path = Arc::clone(&path);
             async move { UnixStream::connect(&*path).await.map(TokioIo::new) }
         });
-        let endpoint = Endpoint::from_static("http://plugmesh").connect_timeout(CONNECT_TIMEOUT);
+        let endpoint = Endpoint::from_static("http://plugmesh")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .max_frame_size(HTTP2_FRAME);
         return Ok(endpoint.connect_with_connector_lazy(connector));
     }
     let uri: Uri = callback.address.parse()?;
@@ -91,7 +94,9 @@ fn open(callback: &Callback) -> Result<Channel, BoxError> {
     });
     // Plain `http` in the eyes of tonic: the connector brings the TLS.
     let authority = uri.authority().ok_or("it names no host")?;
-    let endpoint = Endpoint::from_shared(format!("http://{authority}"))?.connect_timeout(CONNECT_TIMEOUT);
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .max_frame_size(HTTP2_FRAME);
     Ok(endpoint.origin(uri).connect_with_connector_lazy(connector))
 }
 

@@ -23,8 +23,10 @@ pub(crate) use cursor::Cursor;
 pub(crate) use dead_letter::{DeadLetter, NewDeadLetter};
 pub(super) use files::Files;
 pub(super) use open::{Findings, open};
+pub(crate) use read::Read;
+#[cfg(test)]
+pub(super) use read::Stored;
 pub(super) use read::Wanted;
-pub(crate) use read::{Read, Stored};
 pub(crate) use salvage::Salvage;
 
 use super::clock::{Clock, Micros};
@@ -198,10 +200,6 @@ impl Store {
 
     pub(super) fn fsync(&self, stream: usize) -> Fsync {
         self.streams.get(stream).map_or(Fsync::Os, |stream| stream.config.fsync)
-    }
-
-    pub(super) fn now(&self) -> Micros {
-        self.clock.wall()
     }
 
     /// Writes the log into the database, so that the next to open it has nothing to do.

@@ -94,8 +94,7 @@ impl Subscriber {
                 self.taken.events += 1;
                 self.taken.bytes += event.content().len() as u64;
                 self.grant();
-                let event = Event::from_checked_bytes(delivery.slice(event.content()))
-                    .map_err(|error| EventError::Refused(Status::data_loss(error.to_string())))?;
+                let event = Event::from_checked_bytes(delivery.slice(event.content()));
                 let dropped = std::mem::take(&mut self.dropped);
                 return Ok(Some(Delivered { event, number, attempt, place, dropped }));
             }

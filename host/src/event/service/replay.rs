@@ -18,7 +18,6 @@ use super::super::NO_JOURNAL;
 use super::super::bus::Bus;
 use super::super::durable::Durable;
 use super::super::feeder::place;
-use super::super::filter::Filter;
 use super::super::journal::{JournalError, Read};
 use super::super::progress::Start;
 use super::super::run::events;
@@ -87,10 +86,7 @@ impl Replay {
         for stored in read.stored {
             for (place, event) in (stored.first_place..).zip(events(&stored.bytes)) {
                 let Ok(view) = EventRef::check(&stored.bytes[event.clone()]) else { continue };
-                let topic = view.event_type();
-                let is_wanted = place <= self.last
-                    && self.spec.patterns.iter().any(|pattern| pattern.matches(topic))
-                    && self.spec.filters.iter().all(|filter: &Filter| filter.admits(view));
+                let is_wanted = place <= self.last && self.spec.wants(view);
                 if is_wanted && let Ok(event) = CloudEvent::decode(stored.bytes.slice(event)) {
                     let recorded = Some(stored.recorded.into());
                     self.waiting.push_back(pb::ReplayResponse { place, recorded, event: Some(event) });

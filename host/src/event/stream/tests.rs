@@ -1,7 +1,7 @@
 //! Participants on a bus, frame by frame.
 
 use plugmesh::event::v1::bus_frame::Frame as Told;
-use plugmesh::event::v1::{Acknowledge, Nack, Overflow, Redelivery, Subscribe, Subscription};
+use plugmesh::event::v1::{Nack, Overflow, Redelivery, Subscribe, Subscription};
 use tokio::time::Instant;
 
 use super::super::bus::Limits;

@@ -104,11 +104,11 @@ impl Subscription {
     }
 
     /// Adds a dead letter once more, if there is room for it.
-    pub(in super::super) fn push_letter(&self, event: &Bytes, letter: Redriven) -> bool {
+    pub(in super::super) fn push_letter(&self, event: &Bytes, place: Option<u64>, letter: Redriven) -> bool {
         let mut state = self.state();
         match &mut state.queue {
             Queue::Entries(entries) if entries.room() > 0 => {
-                entries.push_letter(arrival(event.clone(), None, None), letter);
+                entries.push_letter(arrival(event.clone(), place, None), letter);
                 true
             }
             _ => false,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use plugmesh::cloudevents::EventRef;
 use plugmesh::event::{BadPattern, Pattern, v1};
 use tonic::Code;
 
@@ -212,6 +213,16 @@ impl Spec {
             Members::Durable(name) => Some(name),
             _ => None,
         }
+    }
+
+    /// Whether it wants an event of one of its topics.
+    pub(in super::super) fn admits(&self, event: EventRef<'_>) -> bool {
+        self.filters.iter().all(|filter| filter.admits(event))
+    }
+
+    /// Whether it wants an event.
+    pub(in super::super) fn wants(&self, event: EventRef<'_>) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(event.event_type())) && self.admits(event)
     }
 
     /// Whether it wants the same events as another.

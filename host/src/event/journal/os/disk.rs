@@ -70,6 +70,17 @@ impl Disk {
         disk
     }
 
+    /// The same, when the power is back: with what survived, as files of a directory.
+    pub(crate) fn register_with(name: &str, survivors: &Survivors, directory: &Path) -> &'static Self {
+        let disk = Self::register(name);
+        for (path, bytes) in &survivors.files {
+            let path = directory.join(Path::new(path).file_name().unwrap());
+            let file = File { now: bytes.clone(), synced: bytes.clone(), since: Vec::new() };
+            disk.state().files.insert(path.to_str().unwrap().to_owned(), file);
+        }
+        disk
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

@@ -1,12 +1,16 @@
 //! Loss of power, on a disk that keeps any part of what was not synced.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
-use super::super::os::disk::Disk;
+use super::super::os::disk::{Disk, Survivors};
 use super::*;
 
-/// Losses of power for each policy.
-const ROUNDS: u64 = 60;
+/// Journals for each policy.
+const ROUNDS: u64 = 40;
+
+/// Losses of power of one journal.
+const OUTAGES: u64 = 3;
 
 async fn on_disk(name: &str, directory: &Path) -> (Journal, &'static Disk) {
     let disk = Disk::register(name);
@@ -34,74 +38,134 @@ async fn each_commit_of_a_safe_stream_waits_for_the_disk() {
     assert_eq!(disk.syncs() - before, 1, "one that needs it is enough");
 }
 
-/// Appends from some tasks until the power goes, and answers what is there when it is back.
-async fn append_until_crash(stream: &str, round: u64) -> (TempDir, Vec<u64>) {
-    let memory = directory();
-    let (journal, disk) = on_disk(&format!("{stream}-{round}"), memory.path()).await;
-    let journal = Arc::new(journal);
-    let id = journal.stream(stream).unwrap();
-    let mut rng = fastrand::Rng::with_seed(round);
-    disk.crash_after(rng.u64(1..3_000), round);
-    let tasks = (0..4).map(|_| {
-        let (journal, mut rng) = (journal.clone(), rng.fork());
-        async move {
-            while disk.survivors().is_none() {
-                // Ids are not places here: tasks do not know theirs before.
-                let size = rng.usize(0..5_000);
-                let count = rng.usize(1..20);
-                let appended =
-                    journal.append(id, run_of((0..count).map(|id| id.to_string()), size)).await.unwrap();
-                (appended.first_place..).take(count).for_each(|place| disk.acknowledge(place));
-                if rng.u32(0..10) == 0 {
-                    let cursor =
-                        Cursor { name: "c".to_owned(), floor: appended.first_place, state: Bytes::new() };
-                    journal.commit(vec![Change::SaveCursor(cursor)]).await.unwrap();
-                }
+/// A journal whose power goes again and again.
+struct Outages {
+    stream: &'static str,
+    round: u64,
+    /// Losses of power so far.
+    count: u64,
+    directory: TempDir,
+    survivors: Option<Survivors>,
+    /// What is at each place that was acknowledged, in all.
+    acknowledged: BTreeMap<u64, String>,
+}
+
+impl Outages {
+    fn new(stream: &'static str, round: u64) -> Self {
+        Self {
+            stream,
+            round,
+            count: 0,
+            directory: directory(),
+            survivors: None,
+            acknowledged: BTreeMap::new(),
+        }
+    }
+
+    /// The journal, as it was found.
+    async fn open(&self) -> (Journal, &'static Disk) {
+        let name = format!("{}-{}-{}", self.stream, self.round, self.count);
+        match &self.survivors {
+            None => on_disk(&name, self.directory.path()).await,
+            Some(survivors) => {
+                let disk = Disk::register_with(&name, survivors, self.directory.path());
+                let options = JournalOptions { vfs: Some(name), ..options(self.directory.path()) };
+                (Journal::open(options).await.unwrap().0, disk)
             }
         }
-    });
-    futures_util::future::join_all(tasks).await;
-    let survivors = disk.survivors().unwrap();
-    let found = directory();
-    survivors.restore(found.path());
-    (found, survivors.acknowledged)
+    }
+
+    /// Appends from some tasks until the power goes, and leaves a directory as it is found then.
+    async fn next(&mut self) {
+        let (journal, disk) = self.open().await;
+        let journal = Arc::new(journal);
+        let id = journal.stream(self.stream).unwrap();
+        let seed = 1_000 * self.round + self.count;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        disk.crash_after(rng.u64(1..3_000), seed);
+        let appended = Mutex::new(BTreeMap::new());
+        let tasks = (0..4).map(|task| {
+            let (journal, mut rng, appended, count) = (journal.clone(), rng.fork(), &appended, self.count);
+            async move {
+                for step in 0.. {
+                    if disk.survivors().is_some() {
+                        return;
+                    }
+                    let size = rng.usize(0..5_000);
+                    let ids = (0..rng.usize(1..20)).map(|index| format!("{count}-{task}-{step}-{index}"));
+                    let ids: Vec<_> = ids.collect();
+                    let done = journal.append(id, run_of(ids.iter().cloned(), size)).await.unwrap();
+                    for (place, id) in (done.first_place..).zip(ids) {
+                        appended.lock().unwrap().insert(place, id);
+                        disk.acknowledge(place);
+                    }
+                    if rng.u32(0..10) == 0 {
+                        let (name, floor) = ("c".to_owned(), done.first_place);
+                        let cursor = Cursor { name, floor, state: Bytes::new() };
+                        journal.commit(vec![Change::SaveCursor(cursor)]).await.unwrap();
+                    }
+                }
+            }
+        });
+        futures_util::future::join_all(tasks).await;
+        let survivors = disk.survivors().unwrap();
+        let mut appended = appended.into_inner().unwrap();
+        let acknowledged: BTreeSet<_> = survivors.acknowledged.iter().collect();
+        appended.retain(|place, _| acknowledged.contains(place));
+        self.acknowledged.append(&mut appended);
+        self.directory = directory();
+        survivors.restore(self.directory.path());
+        self.survivors = Some(survivors);
+        self.count += 1;
+    }
+
+    /// What is in a copy of the directory as it was found, by place, and the floor of the cursor. Both are sound.
+    async fn found(&self) -> (Vec<(u64, String)>, u64) {
+        let (round, outage) = (self.round, self.count);
+        let copy = directory();
+        self.survivors.as_ref().unwrap().restore(copy.path());
+        let (journal, opened) = open(copy.path()).await;
+        assert_eq!(opened.salvage, None, "round {round}, outage {outage}");
+        let read = read_all(&journal, 10_000, 1 << 20).await;
+        assert_eq!(read.damaged, [], "round {round}, outage {outage}");
+        let found = ids(&read.stored);
+        let places = found.iter().map(|(place, _)| *place);
+        assert!(places.eq(1..=found.len() as u64), "round {round}, outage {outage}: a gap");
+        // And it goes on.
+        let next = journal.append(journal.stream(self.stream).unwrap(), run([1])).await.unwrap();
+        assert_eq!(next.first_place, found.len() as u64 + 1);
+        (found, opened.cursors.first().map_or(0, |cursor| cursor.floor))
+    }
 }
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_with_the_power() {
     let mut acknowledged_in_all = 0;
     for round in 0..ROUNDS {
-        let (found, acknowledged) = append_until_crash("safe", round).await;
-        let (journal, opened) = open(found.path()).await;
-        assert_eq!(opened.salvage, None, "round {round}");
-        let read = read_all(&journal, 10_000, 1 << 20).await;
-        assert_eq!(read.damaged, [], "round {round}");
-        let places: Vec<_> = ids(&read.stored).into_iter().map(|(place, _)| place).collect();
-        assert_eq!(places, (1..=places.len() as u64).collect::<Vec<_>>(), "round {round}: a gap");
-        let last = acknowledged.iter().copied().max().unwrap_or(0);
-        assert!(last <= places.len() as u64, "round {round}: {last} of {} is lost", places.len());
-        let floor = opened.cursors.first().map_or(0, |cursor| cursor.floor);
-        assert!(floor <= places.len() as u64, "round {round}: a cursor that is ahead");
-        acknowledged_in_all += acknowledged.len();
-        // And it goes on.
-        let next = journal.append(journal.stream("safe").unwrap(), run([1])).await.unwrap();
-        assert_eq!(next.first_place, places.len() as u64 + 1);
+        let mut outages = Outages::new("safe", round);
+        for outage in 1..=OUTAGES {
+            outages.next().await;
+            let (found, floor) = outages.found().await;
+            assert!(floor <= found.len() as u64, "round {round}, outage {outage}: a cursor that is ahead");
+            for (place, id) in &outages.acknowledged {
+                let kept = found.get(*place as usize - 1).map(|(_, id)| id);
+                assert_eq!(kept, Some(id), "round {round}, outage {outage}: place {place}");
+            }
+        }
+        acknowledged_in_all += outages.acknowledged.len();
     }
-    assert!(acknowledged_in_all > 1_000, "{acknowledged_in_all}");
+    assert!(acknowledged_in_all > 10_000, "{acknowledged_in_all}");
 }
 
 #[tokio::test]
 async fn a_fast_stream_may_lose_its_end_and_is_sound() {
     let mut lost = 0;
     for round in 0..ROUNDS {
-        let (found, acknowledged) = append_until_crash("fast", round).await;
-        let (journal, opened) = open(found.path()).await;
-        assert_eq!(opened.salvage, None, "round {round}");
-        let read = read_all(&journal, 10_000, 1 << 20).await;
-        assert_eq!(read.damaged, [], "round {round}");
-        let places: Vec<_> = ids(&read.stored).into_iter().map(|(place, _)| place).collect();
-        assert_eq!(places, (1..=places.len() as u64).collect::<Vec<_>>(), "round {round}: a gap");
-        lost += u64::from(acknowledged.iter().max().is_some_and(|last| *last > places.len() as u64));
+        let mut outages = Outages::new("fast", round);
+        outages.next().await;
+        let (found, _) = outages.found().await;
+        let last = outages.acknowledged.last_key_value().map_or(0, |(place, _)| *place);
+        lost += u64::from(last > found.len() as u64);
     }
     assert!(lost > 0, "the disk loses nothing, so the other test shows nothing");
 }
