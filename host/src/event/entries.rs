@@ -178,6 +178,7 @@ impl Entries {
     }
 
     /// Adds an event of its durable name, unless it is here already. So many deliveries of it have failed elsewhere.
+    #[cfg(feature = "nats")]
     pub(super) fn push_pulled(&mut self, arrival: Arrival, attempts: u32) {
         let has_members = self.has_members();
         let (Some(pulled), Some(place)) = (&mut self.pulled, arrival.place) else { return };

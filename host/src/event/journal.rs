@@ -40,8 +40,8 @@ pub(crate) use self::options::JournalOptions;
 #[cfg(test)]
 use self::options::{Fsync, StreamConfig};
 pub(crate) use self::row::Damaged;
-#[cfg(test)]
-use self::store::Stored;
+#[cfg(any(test, feature = "nats"))]
+pub(crate) use self::store::Stored;
 pub(crate) use self::store::{Cursor, DeadLetter, NewDeadLetter, Read, Salvage};
 use self::store::{Findings, Store, Wanted};
 use self::writer::{MAX_WAITING, Shared, Writer};
@@ -84,6 +84,7 @@ pub(crate) struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamId(usize);
 
+#[cfg(feature = "nats")]
 impl StreamId {
     /// That of a log which keeps all events together.
     pub(crate) const ONLY: Self = Self(0);

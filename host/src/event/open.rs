@@ -8,6 +8,7 @@ use plugmesh::event::v1::Subscription as Wire;
 use plugmesh::event::v1::event_bus_service_server::EventBusServiceServer;
 use prost::Message;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,13 +16,15 @@ use tokio_util::task::AbortOnDropHandle;
 use super::bus::{Bus, Limits};
 use super::durable::Durable;
 use super::entries::Redelivery;
-use super::journal::{Journal, JournalOptions, OpenError, Opened, StreamId};
+#[cfg(feature = "nats")]
+use super::journal::StreamId;
+use super::journal::{Journal, JournalOptions, OpenError, Opened};
 use super::log::Log;
 #[cfg(feature = "nats")]
 use super::nats;
 use super::participant::Permissions;
 use super::progress::Progress;
-use super::recorder::{Recorder, recent};
+use super::recorder::{Recorder, Recording, recent};
 use super::service::{self, Connected, Service};
 use super::subscription::{Defaults, Spec};
 use super::{feeder, keeper};
@@ -76,7 +79,7 @@ impl Events {
         if let Some((durable, to_record)) = durable {
             match &durable.log {
                 Log::Journal(journal) => {
-                    let duplicates = recent(journal).await;
+                    let duplicates = recent(journal.as_ref()).await;
                     let recorder =
                         Recorder::new(bus.clone(), durable.clone(), journal.clone(), to_record, duplicates);
                     spawn(runtime.spawn(recorder.run(ending.clone())));

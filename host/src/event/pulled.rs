@@ -19,6 +19,7 @@ enum Stage {
     /// The log does not know the name yet.
     Preparing(Start),
     /// They are.
+    #[cfg(feature = "nats")]
     Pulling,
     /// Not before there is room.
     Resting,
@@ -42,32 +43,12 @@ impl Pulled {
     pub(super) fn preparing(&self) -> Option<&Start> {
         match &self.stage {
             Stage::Preparing(start) => Some(start),
-            Stage::Pulling | Stage::Resting => None,
+            _ => None,
         }
-    }
-
-    /// Events are asked for from now on.
-    pub(super) fn pull(&mut self) {
-        self.stage = Stage::Pulling;
-    }
-
-    /// No events are asked for until there is room.
-    pub(super) fn rest(&mut self) {
-        self.stage = Stage::Resting;
     }
 
     pub(super) fn is_resting(&self) -> bool {
         self.stage == Stage::Resting
-    }
-
-    /// An event came. `false`: it is here already.
-    pub(super) fn admit(&mut self, place: u64) -> bool {
-        self.open.insert(place)
-    }
-
-    /// An event came that nobody here takes.
-    pub(super) fn give_back(&mut self, place: u64) {
-        self.settled.given_back.push(place);
     }
 
     /// An event is handled, or given up.
@@ -100,5 +81,29 @@ impl Pulled {
     pub(super) fn not_saved(&mut self, settled: Settled) {
         self.settled.done.extend(settled.done);
         self.settled.given_back.extend(settled.given_back);
+    }
+}
+
+/// What only a log does that hands out events.
+#[cfg(feature = "nats")]
+impl Pulled {
+    /// Events are asked for from now on.
+    pub(super) fn pull(&mut self) {
+        self.stage = Stage::Pulling;
+    }
+
+    /// No events are asked for until there is room.
+    pub(super) fn rest(&mut self) {
+        self.stage = Stage::Resting;
+    }
+
+    /// An event came. `false`: it is here already.
+    pub(super) fn admit(&mut self, place: u64) -> bool {
+        self.open.insert(place)
+    }
+
+    /// An event came that nobody here takes.
+    pub(super) fn give_back(&mut self, place: u64) {
+        self.settled.given_back.push(place);
     }
 }

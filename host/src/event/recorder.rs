@@ -331,13 +331,11 @@ async fn next_done(outstanding: &mut VecDeque<Outstanding>) -> Result<Option<u64
 /// What a publisher is told whose events the journal does not take.
 pub(super) fn refusal(error: &JournalError) -> (Code, String) {
     let code = match error {
-        JournalError::Full { .. } | JournalError::LimitReached { .. } | JournalError::BrokerFull { .. } => {
-            Code::ResourceExhausted
-        }
+        JournalError::Full { .. } | JournalError::LimitReached { .. } => Code::ResourceExhausted,
         JournalError::TooLarge { .. } => Code::InvalidArgument,
-        JournalError::Failed { .. } | JournalError::Closed { .. } | JournalError::Broker { .. } => {
-            Code::Unavailable
-        }
+        JournalError::Failed { .. } | JournalError::Closed { .. } => Code::Unavailable,
+        #[cfg(feature = "nats")]
+        JournalError::Broker { .. } => Code::Unavailable,
     };
     (code, error.to_string())
 }

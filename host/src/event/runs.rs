@@ -53,6 +53,7 @@ impl Runs {
     }
 
     /// So many events are gone that were wanted.
+    #[cfg(feature = "nats")]
     pub(super) fn miss(&mut self, events: u64) {
         self.gap += events;
     }

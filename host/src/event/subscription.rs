@@ -3,6 +3,8 @@
 mod arrive;
 mod counts;
 mod journaled;
+#[cfg(feature = "nats")]
+mod pulled;
 mod spec;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -135,6 +135,7 @@ pub(crate) enum JournalError {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The broker that keeps the events does not do it.
+    #[cfg(feature = "nats")]
     #[error("NATS at {servers} does not {what}; check that it runs, and what it logs")]
     Broker {
         /// Where it should be.
@@ -142,15 +143,6 @@ pub(crate) enum JournalError {
         /// What it was asked to do.
         what: &'static str,
         /// Why.
-        #[source]
-        source: Arc<dyn std::error::Error + Send + Sync>,
-    },
-    /// The broker has no room.
-    #[error("NATS at {servers} has no room; give JetStream more, or let the stream keep less")]
-    BrokerFull {
-        /// Where it is.
-        servers: Arc<str>,
-        /// What it said.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },

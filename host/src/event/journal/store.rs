@@ -24,8 +24,8 @@ pub(crate) use dead_letter::{DeadLetter, NewDeadLetter};
 pub(super) use files::Files;
 pub(super) use open::{Findings, open};
 pub(crate) use read::Read;
-#[cfg(test)]
-pub(super) use read::Stored;
+#[cfg(any(test, feature = "nats"))]
+pub(crate) use read::Stored;
 pub(super) use read::Wanted;
 pub(crate) use salvage::Salvage;
 

@@ -29,7 +29,8 @@ pub(super) struct One {
 pub(super) struct Promised {
     /// Who wanted them when they were published, and has promised room for them.
     pub(super) matches: Arc<Matches>,
-    pub(super) turn: Turn,
+    /// Ends when all of them are there, or refused.
+    pub(super) _turn: Turn,
 }
 
 impl One {

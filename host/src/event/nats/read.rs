@@ -1,6 +1,5 @@
 //! What is in a stream, for those who are behind.
 
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use async_nats::jetstream::Message;

@@ -1,8 +1,7 @@
 //! Gives what is published to durable topics to the stream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -74,9 +73,9 @@ impl Sender {
 
     /// Sends events, in their order.
     async fn begin(&mut self, recording: Recording) {
-        let Recording { run, first, matches, ticket, awaits_handlers, turn, .. } = recording;
+        let Recording { run, first, matches, ticket, awaits_handlers, _turn, .. } = recording;
         let ticket = Arc::new(ticket);
-        let promised = Arc::new(Promised { matches, turn });
+        let promised = Arc::new(Promised { matches, _turn });
         let deadline = Instant::now() + ANSWER;
         let mut at = 0;
         for (position, event) in events(run.bytes()).enumerate() {

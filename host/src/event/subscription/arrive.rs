@@ -83,26 +83,6 @@ impl Subscription {
         self.counts.dropped(dropped);
     }
 
-    /// Adds an event of its durable name that the log has handed out.
-    pub(in super::super) fn push_pulled(&self, event: Bytes, place: u64, attempts: u32) -> Consequences {
-        let mut state = self.state();
-        if let Queue::Entries(entries) = &mut state.queue {
-            // One that is here is delivered at least once more before it is given up.
-            let attempts = attempts.min(self.spec.redelivery.max_attempts.saturating_sub(1));
-            entries.push_pulled(arrival(event, Some(place), None), attempts);
-        }
-        self.after(state, Vec::new())
-    }
-
-    /// An event that it wants is gone: there was no room for it.
-    pub(in super::super) fn miss_live(&self) {
-        match &mut self.state().queue {
-            Queue::Runs { runs, .. } => runs.miss(1),
-            Queue::Entries(entries) => entries.miss(1),
-        }
-        self.counts.dropped(1);
-    }
-
     /// Adds a dead letter once more, if there is room for it.
     pub(in super::super) fn push_letter(&self, event: &Bytes, place: Option<u64>, letter: Redriven) -> bool {
         let mut state = self.state();
@@ -141,7 +121,7 @@ impl Subscription {
     }
 }
 
-fn arrival(event: Bytes, place: Option<u64>, receipt: Option<Receipt>) -> Arrival {
+pub(super) fn arrival(event: Bytes, place: Option<u64>, receipt: Option<Receipt>) -> Arrival {
     let key = EventRef::check(&event).ok().and_then(hash_of_key);
     Arrival { event, key, place, receipt }
 }

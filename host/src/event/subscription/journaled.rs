@@ -206,31 +206,6 @@ impl Subscription {
         }
     }
 
-    /// The log knows its durable name and hands out events from now on.
-    pub(in super::super) fn begin_pulling(&self) -> Consequences {
-        let mut state = self.state();
-        if let Queue::Entries(entries) = &mut state.queue
-            && let Some(pulled) = &mut entries.pulled
-        {
-            pulled.pull();
-            entries.tell_all();
-        }
-        self.after(state, Vec::new())
-    }
-
-    /// How many events the log may hand out. `None`: none before this is [`Wanted::More`].
-    pub(in super::super) fn room_to_pull(&self) -> Option<usize> {
-        let mut state = self.state();
-        let Queue::Entries(entries) = &mut state.queue else { return None };
-        let room = if entries.has_members() { entries.room() } else { 0 };
-        let pulled = entries.pulled.as_mut()?;
-        match room {
-            0 => pulled.rest(),
-            _ => pulled.pull(),
-        }
-        (room > 0).then_some(room)
-    }
-
     /// Whether the log hands out its events.
     pub(in super::super) fn is_pulled(&self) -> bool {
         matches!(&self.state().queue, Queue::Entries(entries) if entries.pulled.is_some())
