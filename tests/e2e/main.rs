@@ -22,6 +22,7 @@
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `python`: where the example plugins in Python are, and their builds
 //! - `text`: the one that changes texts, and a client in Python
+//! - `accounts`: the one that publishes events
 //! - `embedded`: the example of a program that links the host
 //! - `tls`: plugins and endpoints over mutual TLS
 #![allow(
@@ -32,6 +33,7 @@
     reason = "tests fail by panicking and start programs, also in what they share"
 )]
 
+mod accounts;
 mod attach;
 mod balance;
 mod callbacks;

@@ -16,6 +16,9 @@ const PIP: [&str; 4] = ["PIP_", "SSL_CERT_", "HTTP", "http"];
 /// The one that changes texts.
 pub(crate) static TEXT: Example = Example::new("text");
 
+/// The one that publishes events.
+pub(crate) static ACCOUNTS: Example = Example::new("accounts");
+
 /// One of them.
 pub(crate) struct Example {
     name: &'static str,
