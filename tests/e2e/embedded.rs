@@ -4,6 +4,7 @@ use std::process::Command;
 
 use plugmesh_tests::{Ran, binary, processes_mentioning};
 
+use crate::python::TEXT;
 use crate::text;
 
 #[tokio::test]
@@ -12,9 +13,9 @@ async fn it_calls_its_plugins_offers_a_service_and_leaves_nothing() {
     text::calculator().write(&home.path().join("plugins"));
     let mut command = Command::new(binary("embedded"));
     command.env("XDG_RUNTIME_DIR", home.path()).arg(home.path().join("plugins"));
-    let python = text::built().await;
+    let python = TEXT.built().await;
     if python.is_some() {
-        command.arg(text::directory());
+        command.arg(TEXT.directory());
     }
     let ran = Ran::of(&mut command).await;
     assert_eq!(ran.code, 0, "{ran:#?}");

@@ -20,7 +20,9 @@
 //! - `crash`: durable events through hosts, publishers and members that are killed
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
-//! - `text`: the example plugin in Python, and a client in Python
+//! - `python`: where the example plugins in Python are, and their builds
+//! - `text`: the one that changes texts, and a client in Python
+//! - `accounts`: the one that publishes events
 //! - `embedded`: the example of a program that links the host
 //! - `tls`: plugins and endpoints over mutual TLS
 #![allow(
@@ -31,6 +33,7 @@
     reason = "tests fail by panicking and start programs, also in what they share"
 )]
 
+mod accounts;
 mod attach;
 mod balance;
 mod callbacks;
@@ -47,6 +50,7 @@ mod http2;
 mod interop;
 mod kills;
 mod operate;
+mod python;
 mod resilience;
 mod restart;
 mod serve;

@@ -1,27 +1,16 @@
-//! The example plugin in Python, built and run by its own manifest, and a client in Python.
+//! The example plugin in Python that changes texts, and a client in Python.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use plugmesh::admin::v1::PluginState;
-use plugmesh_tests::{Daemon, Neighbour, PluginDir, Ran, tools};
+use plugmesh_tests::{Daemon, DaemonBuilder, Neighbour, PluginDir, Ran};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::sync::OnceCell;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-/// How long its build may take, which downloads grpcio.
-const BUILD: Duration = Duration::from_secs(300);
-
-/// What pip may need to reach its index, which the daemon's own environment in a test has not.
-const PIP: [&str; 4] = ["PIP_", "SSL_CERT_", "HTTP", "http"];
-
-/// The directory of the plugin.
-pub(crate) fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugins/text").canonicalize().unwrap()
-}
+use crate::python::TEXT;
 
 /// The calculator, with the version that the plugin asks for.
 pub(crate) fn calculator() -> PluginDir {
@@ -29,31 +18,8 @@ pub(crate) fn calculator() -> PluginDir {
 }
 
 /// A daemon with the plugin and the calculator, to be.
-fn described(config: &str) -> plugmesh_tests::DaemonBuilder {
-    let config = format!("plugins:\n  directories: [{:?}]\n{config}", directory());
-    let daemon = Daemon::builder().plugin(calculator()).config(config);
-    let variables = std::env::vars().filter(|(name, _)| PIP.iter().any(|prefix| name.starts_with(prefix)));
-    variables.fold(daemon, |daemon, (name, value)| daemon.env(&name, &value))
-}
-
-/// Has a daemon build the plugin, once for all tests; `None`, said loudly, where that does not work.
-pub(crate) async fn built() -> Option<()> {
-    static BUILT: OnceCell<Option<()>> = OnceCell::const_new();
-    let build = || async {
-        if !tools::require_tool("python3") {
-            return None;
-        }
-        let daemon = described("").start_within(BUILD).await;
-        if daemon.plugin("text").await.state() != PluginState::Ready {
-            tools::skipped(&format!(
-                "this test needs the plugin text, which did not start:\n{}",
-                daemon.log()
-            ));
-            return None;
-        }
-        Some(())
-    };
-    *BUILT.get_or_init(build).await
+fn described(config: &str) -> DaemonBuilder {
+    TEXT.daemon(config).plugin(calculator())
 }
 
 /// Calls a method through reflection, as a person does.
@@ -63,7 +29,7 @@ async fn call(daemon: &Daemon, method: &str, json: &str) -> Ran {
 
 #[tokio::test]
 async fn it_is_a_plugin_of_tier_2_and_calls_the_calculator() {
-    let Some(()) = built().await else { return };
+    let Some(()) = TEXT.built().await else { return };
     let daemon = described("").start().await;
     let plugin = daemon.plugin("text").await;
     assert_eq!((plugin.state(), plugin.tier), (PluginState::Ready, 2), "{plugin:#?}");
@@ -87,7 +53,7 @@ async fn it_is_a_plugin_of_tier_2_and_calls_the_calculator() {
 
 #[tokio::test]
 async fn its_configuration_is_checked_handed_over_and_obeyed() {
-    let Some(()) = built().await else { return };
+    let Some(()) = TEXT.built().await else { return };
     let daemon = described("  text:\n    config:\n      max_length: 5\n").start().await;
     daemon.logged("configured").await;
     call(&daemon, "Uppercase", r#"{"text": "short"}"#).await.ok();
@@ -102,7 +68,7 @@ async fn its_configuration_is_checked_handed_over_and_obeyed() {
 
 #[tokio::test]
 async fn it_drains_at_a_signal_and_comes_back() {
-    let Some(()) = built().await else { return };
+    let Some(()) = TEXT.built().await else { return };
     let daemon = described("").start().await;
     let neighbour = Neighbour::of(&daemon).await;
     let request = HealthCheckRequest { service: "text.v1.TextService".into() };
@@ -122,11 +88,11 @@ async fn it_drains_at_a_signal_and_comes_back() {
 
 #[tokio::test]
 async fn a_stock_client_in_python_calls_over_both_listeners() {
-    let Some(()) = built().await else { return };
+    let Some(()) = TEXT.built().await else { return };
     let tcp = "gateway:\n  tcp:\n    listen: 127.0.0.1:0\n    insecure: true\n";
     let daemon = Daemon::builder().plugin(PluginDir::calculator(1)).config(tcp).start().await;
-    let mut client = Command::new(directory().join(".venv/bin/python"));
-    client.env("PYTHONPATH", directory().join("generated")).env_remove("http_proxy");
+    let mut client = Command::new(TEXT.directory().join(".venv/bin/python"));
+    client.env("PYTHONPATH", TEXT.directory().join("generated")).env_remove("http_proxy");
     client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/text/client.py"));
     client.arg(format!("unix:{}", daemon.socket().display())).arg(daemon.tcp().await);
     let said = Ran::of(&mut client).await.ok();

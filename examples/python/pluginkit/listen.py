@@ -8,15 +8,17 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import BinaryIO
 
 import grpc
 
-log = logging.getLogger("text.listen")
+log = logging.getLogger("plugin.listen")
 
 
-def bind(server):
-    """Binds the server and returns the address as PLUGMESH_LISTEN would have it."""
-    address = os.environ.get("PLUGMESH_LISTEN") or fresh_address()
+def bind(server: grpc.aio.Server, name: str) -> str:
+    """Binds the server of the plugin `name`, and returns the address as PLUGMESH_LISTEN would have it."""
+    address = os.environ.get("PLUGMESH_LISTEN") or fresh_address(name)
     # Only the owner may connect to a Unix socket.
     os.umask(0o077)
     if address.startswith("unix:///"):
@@ -35,14 +37,14 @@ def bind(server):
     return f"tcp://{host.rpartition(':')[0]}:{port}"
 
 
-def fresh_address():
+def fresh_address(name: str) -> str:
     """A Unix socket for a plugin that a person started."""
-    directory = tempfile.mkdtemp(prefix="plugmesh-text-")
+    directory = tempfile.mkdtemp(prefix=f"plugmesh-{name}-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return f"unix://{directory}/socket"
 
 
-def server_credentials():
+def server_credentials() -> grpc.ServerCredentials | None:
     """mTLS from the files of this launch. The host's certificate alone is good for a client: those of
     plugins, from the same authority, are for servers only."""
     names = ["PLUGMESH_TLS_KEY_FILE", "PLUGMESH_TLS_CERT_FILE", "PLUGMESH_TLS_CLIENT_CA_FILE"]
@@ -52,7 +54,7 @@ def server_credentials():
     return grpc.ssl_server_credentials([(key, certificate)], client_ca, require_client_auth=True)
 
 
-def announce(address):
+def announce(address: str, name: str) -> None:
     """Tells the host the bound port, or a person everything."""
     if path := os.environ.get("PLUGMESH_ADDRESS_FILE"):
         with open(path + ".new", "w") as file:
@@ -61,12 +63,12 @@ def announce(address):
         os.rename(path + ".new", path)
     if "PLUGMESH_INSTANCE_ID" not in os.environ:
         target = address.removeprefix("tcp://") if address.startswith("tcp") else f"-unix {address[len('unix://'):]}"
-        print(f"text listens on {address}")
+        print(f"{name} listens on {address}")
         print(f"  look at it:           grpcurl -plaintext {target} list")
-        print(f"  into a running host:  plugmesh attach text {address}", flush=True)
+        print(f"  into a running host:  plugmesh attach {name} {address}", flush=True)
 
 
-def watch_lifeline(gone):
+def watch_lifeline(gone: Callable[[], None]) -> BinaryIO | None:
     """Calls `gone` when the host is gone. Keep the result for as long as that is to be watched."""
     number = os.environ.get("PLUGMESH_LIFELINE_FD")
     if not number:
@@ -81,7 +83,7 @@ def watch_lifeline(gone):
         log.warning("PLUGMESH_LIFELINE_FD is of no use", extra={"fields": {"error": str(error)}})
         return None
 
-    def readable():
+    def readable() -> None:
         try:
             data = file.read(64)
         except OSError:
@@ -94,6 +96,6 @@ def watch_lifeline(gone):
     return file
 
 
-def read(path):
+def read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()

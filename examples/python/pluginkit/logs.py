@@ -8,7 +8,9 @@ import sys
 
 
 class JsonLine(logging.Formatter):
-    def format(self, record):
+    """One JSON object for each record; `extra={"fields": {...}}` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
         when = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
         line = {
             "timestamp": when.isoformat().replace("+00:00", "Z"),
@@ -22,12 +24,13 @@ class JsonLine(logging.Formatter):
         return json.dumps(line)
 
 
-def is_no_cancellation(record):
+def is_no_cancellation(record: logging.LogRecord) -> bool:
     """gRPC logs a call that ends with its server as an error: it is none."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def start():
+def start() -> None:
+    """Logs like that from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,1 @@
+"""PYTHONPATH=generated:../../python .venv/bin/python -m unittest"""
