@@ -405,6 +405,8 @@ impl Bus {
         } else if let Some(durable) = &self.durable
             && is_pulled
         {
+            // What it had is for others, and so is what would come.
+            durable.log.look_at(subscription);
             durable.unsaved.add(subscription);
         }
     }

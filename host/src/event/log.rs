@@ -120,6 +120,17 @@ impl Log {
         }
     }
 
+    /// Has whoever hands out its events see whether it still should.
+    pub(super) fn look_at(&self, subscription: &Subscription) {
+        match self {
+            Self::Journal(_) => {
+                let _ = subscription;
+            }
+            #[cfg(feature = "nats")]
+            Self::Nats(nats) => nats.look_at(subscription),
+        }
+    }
+
     /// Makes changes in their order: all or none of them with a journal; those before the first that fails otherwise.
     ///
     /// # Errors

@@ -159,10 +159,13 @@ impl Nats {
         })
     }
 
-    /// Sends what waits.
+    /// Asks for nothing any more, and waits until the server knows that, and what became of the events that were here.
     pub(super) async fn close(&self) {
-        self.stop_pulling();
-        if let Err(error) = self.context.client().flush().await {
+        for task in self.stop_pulling() {
+            let _ = task.await;
+        }
+        // What is sent over a connection is taken in its order.
+        if let Err(error) = self.refresh().await {
             tracing::warn!(%error, "what was handled last may come once more: NATS was not told");
         }
     }

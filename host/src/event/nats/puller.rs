@@ -50,7 +50,7 @@ pub(super) struct Pullers(Mutex<HashMap<String, Puller>>);
 struct Puller {
     subscription: Arc<Subscription>,
     hand: Arc<Hand>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Nats {
@@ -77,13 +77,22 @@ impl Nats {
             hand: hand.clone(),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(work.run(start.unwrap_or(Start::End))));
-        pullers.insert(name.to_owned(), Puller { subscription: subscription.clone(), hand, _task: task });
+        pullers.insert(name.to_owned(), Puller { subscription: subscription.clone(), hand, task });
+    }
+
+    /// Has whoever asks for the events of a subscription see whether it still should.
+    pub(in super::super) fn look_at(&self, subscription: &Subscription) {
+        let Some(name) = subscription.spec.durable_name() else { return };
+        let pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(puller) = pullers.get(name) {
+            puller.hand.wake();
+        }
     }
 
     /// Asks for no events any more.
-    pub(super) fn stop_pulling(&self) {
+    pub(super) fn stop_pulling(&self) -> Vec<AbortOnDropHandle<()>> {
         let pullers = std::mem::take(&mut *self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(pullers);
+        pullers.into_values().map(|puller| puller.task).inspect(AbortOnDropHandle::abort).collect()
     }
 
     /// Says what became of events.

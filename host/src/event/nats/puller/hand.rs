@@ -39,7 +39,7 @@ pub(super) enum Found {
     /// It is here: JetStream has waited in vain, and is answered as to this delivery.
     Here,
     /// It is done, and the answer was lost.
-    Done(Acker),
+    Done(Box<Acker>),
 }
 
 impl Hand {
@@ -61,7 +61,7 @@ impl Hand {
     pub(super) fn add(&self, place: u64, acker: Acker) -> Found {
         let mut state = self.state();
         if state.is_done.contains(&place) {
-            return Found::Done(acker);
+            return Found::Done(Box::new(acker));
         }
         match state.ackers.insert(place, Arc::new(acker)) {
             Some(_) => Found::Here,

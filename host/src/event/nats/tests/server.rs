@@ -1,4 +1,5 @@
 //! A nats-server of a test.
+#![allow(clippy::disallowed_methods, reason = "tests run a server, not a plugin")]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
