@@ -18,6 +18,7 @@
 //! - `events`: publishing, subscribing, dead letters
 //! - `events_cli`: the same with the command line, and statistics
 //! - `crash`: durable events through hosts, publishers and members that are killed
+//! - `nats`: hosts that share topics through a nats-server, and what becomes of events when either goes
 //! - `interop`: the official interoperability client of grpc-go
 //! - `http2`: h2spec, and clients that abuse the protocol
 //! - `python`: where the example plugins in Python are, and their builds
@@ -49,6 +50,7 @@ mod health;
 mod http2;
 mod interop;
 mod kills;
+mod nats;
 mod operate;
 mod python;
 mod resilience;

@@ -8,13 +8,24 @@ use std::sync::OnceLock;
 /// Path of a binary of this workspace. The first call builds all of them: `cargo test` alone does not.
 pub fn binary(name: &str) -> &'static Path {
     static ALL: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let all = ALL.get_or_init(build);
+    let all = ALL.get_or_init(|| build(&["--bins"]));
     all.get(name).unwrap_or_else(|| panic!("no binary {name} among {:?}", all.keys()))
 }
 
-fn build() -> HashMap<String, PathBuf> {
+/// Path of the `plugmesh` command with NATS, which the first call builds.
+pub fn binary_with_nats() -> &'static Path {
+    const NAME: &str = "plugmesh-nats";
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = build(&["--bin", NAME, "--features", "plugmesh-tests/nats"]);
+        built.get(NAME).unwrap_or_else(|| panic!("no {NAME} among {:?}", built.keys())).clone()
+    })
+}
+
+/// Builds what cargo is told, always of the whole workspace: of a part of it, it would compile others with other features.
+fn build(what: &[&str]) -> HashMap<String, PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    cargo.args(["build", "--workspace", "--message-format=json-render-diagnostics"]).args(what);
     if env!("PLUGMESH_TESTS_PROFILE") == "release" {
         cargo.arg("--release");
     }

@@ -225,7 +225,12 @@ impl Daemon {
 
 /// The binary, in an environment of its own below `home`.
 fn plugmesh(home: &Path) -> Command {
-    let mut command = tied(binary("plugmesh"));
+    environment(binary("plugmesh"), home)
+}
+
+/// A program, in an environment of its own below `home`.
+fn environment(program: &Path, home: &Path) -> Command {
+    let mut command = tied(program);
     command.env_clear();
     // Rust programs of a coverage or sanitizer run need these; nothing else passes.
     let passing = ["PATH", "USER", "TZ", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];

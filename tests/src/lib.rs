@@ -18,6 +18,7 @@
 //! - [`Collector`]: takes metrics and traces over OTLP.
 //! - [`Scrape`]: metrics as Prometheus reads them, and whether it could.
 //! - [`tools`]: grpcurl and other tools that not every machine has.
+//! - [`NatsServer`]: a nats-server that can be killed and come back.
 //! - [`Certificates`]: a certificate authority and the files of hosts and clients.
 //! - [`Tunnel`]: mutual TLS for clients that have none.
 //! - [`eventually`]: waiting for what has no event, with a bound.
@@ -29,6 +30,7 @@ mod certificates;
 mod collector;
 mod daemon;
 mod leaks;
+mod nats;
 mod neighbour;
 mod plugin_dir;
 mod process;
@@ -37,11 +39,12 @@ pub mod tools;
 mod tunnel;
 mod wait;
 
-pub use binaries::binary;
+pub use binaries::{binary, binary_with_nats};
 pub use certificates::{Certificates, Identity};
 pub use collector::{Collector, attribute};
 pub use daemon::{Daemon, DaemonBuilder, Patient, connect_unix};
 pub use leaks::{Leaks, processes_mentioning};
+pub use nats::NatsServer;
 pub use neighbour::Neighbour;
 pub use plugin_dir::PluginDir;
 pub use process::{Process, Ran};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Daemon, connect_unix, plugmesh, socket_in};
+use super::{Daemon, connect_unix, environment, socket_in};
+use crate::binaries::binary;
 use crate::plugin_dir::PluginDir;
 use crate::process::{Process, Ran};
 use crate::wait::DEADLINE;
@@ -23,6 +24,7 @@ pub struct DaemonBuilder {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    program: Option<&'static Path>,
     home: TempDir,
 }
 
@@ -33,7 +35,7 @@ impl Default for DaemonBuilder {
         for (name, mode) in [("run", 0o700), ("home", 0o755), ("plugins", 0o755)] {
             std::fs::DirBuilder::new().mode(mode).create(home.path().join(name)).expect("a new directory");
         }
-        Self { plugins: Vec::new(), config: None, args: Vec::new(), env: Vec::new(), home }
+        Self { plugins: Vec::new(), config: None, args: Vec::new(), env: Vec::new(), program: None, home }
     }
 }
 
@@ -59,6 +61,12 @@ impl DaemonBuilder {
     /// A variable of the daemon's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs this program instead of `plugmesh`.
+    pub fn program(mut self, program: &'static Path) -> Self {
+        self.program = Some(program);
         self
     }
 
@@ -99,7 +107,8 @@ impl DaemonBuilder {
         if let Some(config) = &self.config {
             std::fs::write(plugins.join("plugmesh.yaml"), config).expect("a writable file");
         }
-        let mut command = plugmesh(home);
+        let program = self.program.unwrap_or_else(|| binary("plugmesh"));
+        let mut command = environment(program, home);
         command.arg("serve").arg(&plugins).args(&self.args).envs(self.env.iter().cloned());
         command
     }
