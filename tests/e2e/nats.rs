@@ -94,17 +94,19 @@ async fn a_host_that_is_killed_takes_nothing_with_it_that_was_acknowledged() {
     let publisher = connect(&here).await;
     let mut work = connect(&here).await.subscribe(durable("order.>", "billing")).await.unwrap();
     let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
-    let mut publishing = JoinSet::new();
-    for id in 0..COUNT {
+    let publish = |id: u32| {
         let (publisher, acknowledged) = (publisher.clone(), acknowledged.clone());
-        publishing.spawn(async move {
+        async move {
             let id = id.to_string();
             if publisher.publish_acknowledged(order(&id), Ack::Durable).await.is_ok() {
                 acknowledged.lock().unwrap().insert(id);
             }
-        });
-    }
-    // Some are handled, and the host has many more: it goes while it is at them.
+        }
+    };
+    (0..COUNT / 2).map(publish).collect::<JoinSet<_>>().join_all().await;
+    assert_eq!(acknowledged.lock().unwrap().len() as u32, COUNT / 2);
+    // Some are handled, and the host has many more: it goes while it is at them, and at what is published.
+    let mut publishing: JoinSet<_> = (COUNT / 2..COUNT).map(publish).collect();
     let mut handled = BTreeSet::new();
     for _ in 0..50 {
         handled.insert(handle(&mut work).await.id().to_owned());
@@ -114,7 +116,7 @@ async fn a_host_that_is_killed_takes_nothing_with_it_that_was_acknowledged() {
     assert_eq!(ran.code, 128 + 9, "{ran:#?}");
     while publishing.join_next().await.is_some() {}
     let missing: BTreeSet<_> = acknowledged.lock().unwrap().difference(&handled).cloned().collect();
-    assert!(!missing.is_empty());
+    assert!(missing.len() as u32 >= COUNT / 2 - 50, "{}", missing.len());
     let mut work = connect(&there).await.subscribe(durable("order.>", "billing")).await.unwrap();
     handle_all(&mut work, missing).await;
 }
