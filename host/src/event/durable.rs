@@ -51,6 +51,14 @@ impl Durable {
         self.topics.iter().find(|(pattern, _)| pattern.matches(topic)).map(|(_, stream)| *stream)
     }
 
+    /// What says in the configuration which topics are kept.
+    pub(super) fn key(&self) -> &'static str {
+        match self.log.shares_names() {
+            false => "events.journal.topics",
+            true => "events.nats.topics",
+        }
+    }
+
     /// The topics of a stream, by its name.
     pub(super) fn pattern_of(&self, stream: &str) -> Option<&Pattern> {
         self.topics.iter().map(|(pattern, _)| pattern).find(|pattern| pattern.as_str() == stream)

@@ -256,6 +256,13 @@ impl Participant {
         }
     }
 
+    /// Says that a subscription is no more that was in force.
+    fn end_if_refused(&self, number: u64, attachment: &mut Attachment) {
+        if let Standing::Refused(..) = attachment.subscription.standing() {
+            self.announce(number, attachment);
+        }
+    }
+
     /// Ends one of its subscriptions.
     pub(super) fn unsubscribe(&self, number: u64) {
         let mut attachments = self.attachments();
@@ -358,6 +365,7 @@ impl Participant {
         }
         if !attachment.has_credit() {
             attachment.waits_for_credit = true;
+            self.end_if_refused(number, attachment);
             return None;
         }
         let budget = Budget::of_credit(attachment.events, attachment.bytes);
@@ -365,6 +373,9 @@ impl Participant {
         let (parcel, consequences) = subscription.take(self.id, budget, now());
         attachment.events = attachment.events.saturating_sub(parcel.count() as u64);
         attachment.bytes = attachment.bytes.saturating_sub(parcel.content() as u64);
+        if parcel.count() == 0 {
+            self.end_if_refused(number, attachment);
+        }
         drop(attachments);
         self.bus.after(&subscription, consequences);
         let dropped = parcel.gap;

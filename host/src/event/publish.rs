@@ -257,11 +257,12 @@ impl Publisher {
     }
 
     fn not_durable(&self) -> String {
-        let why = match self.recordings {
-            Some(_) => "the journal does not keep this topic: it is within none of `events.journal.topics`",
-            None => NO_JOURNAL,
-        };
-        why.to_owned()
+        match self.bus.durable() {
+            Some(durable) => {
+                format!("the journal does not keep this topic: it is within none of `{}`", durable.key())
+            }
+            None => NO_JOURNAL.to_owned(),
+        }
     }
 
     /// Where the events end that lie beside the next one, which is sound, and have its topic.

@@ -11,6 +11,8 @@ pub(super) struct Pulled {
     /// Those that are with the subscription.
     open: HashSet<u64>,
     settled: Settled,
+    /// Those that wait for any host, when the log was asked last.
+    waiting: u64,
 }
 
 /// Whether events are asked for.
@@ -36,7 +38,7 @@ pub(crate) struct Settled {
 
 impl Pulled {
     pub(super) fn new(start: Start) -> Self {
-        Self { stage: Stage::Preparing(start), open: HashSet::new(), settled: Settled::default() }
+        Self { stage: Stage::Preparing(start), open: HashSet::new(), settled: Settled::default(), waiting: 0 }
     }
 
     /// Where the name begins, while the log does not know it.
@@ -63,9 +65,9 @@ impl Pulled {
         self.settled.given_back.extend(self.open.drain());
     }
 
-    /// Events that it was given and has not done.
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
+    /// Events that it was given and has not done, and those that nobody was given.
+    pub(super) fn lag(&self) -> u64 {
+        self.open.len() as u64 + self.waiting
     }
 
     /// Whether the log has to be told something.
@@ -95,6 +97,11 @@ impl Pulled {
     /// No events are asked for until there is room.
     pub(super) fn rest(&mut self) {
         self.stage = Stage::Resting;
+    }
+
+    /// So many events wait for any host.
+    pub(super) fn wait(&mut self, events: u64) {
+        self.waiting = events;
     }
 
     /// An event came. `false`: it is here already.

@@ -336,6 +336,8 @@ pub(super) fn refusal(error: &JournalError) -> (Code, String) {
         JournalError::Failed { .. } | JournalError::Closed { .. } => Code::Unavailable,
         #[cfg(feature = "nats")]
         JournalError::Broker { .. } => Code::Unavailable,
+        #[cfg(feature = "nats")]
+        JournalError::NameInUse { .. } => Code::FailedPrecondition,
     };
     (code, error.to_string())
 }

@@ -82,6 +82,10 @@ pub struct NatsConfig {
     pub max_size: Option<ByteSize>,
     /// Events that are kept; none: as many as there is room for.
     pub max_events: Option<u32>,
+    /// Dead letters that are kept, and their bytes; beyond either the oldest goes.
+    pub max_dead_letters: u32,
+    /// See [`max_dead_letters`](Self::max_dead_letters).
+    pub max_dead_letter_size: ByteSize,
     /// Servers of a cluster that keep each event.
     pub replicas: u32,
     /// Who the host is to the servers.
@@ -163,6 +167,8 @@ impl NatsConfig {
             max_age: None,
             max_size: None,
             max_events: None,
+            max_dead_letters: DEAD_LETTERS,
+            max_dead_letter_size: DEAD_LETTER_BYTES,
             replicas: 1,
             user: None,
             password: None,
@@ -289,6 +295,8 @@ fn nats(d: &mut Decoder<'_>, node: &Node) -> Option<NatsConfig> {
     let max_age = section.optional(d, "max_age", |d, node| duration(d, node, &RETENTION_AGES));
     let max_size = section.optional(d, "max_size", |d, node| size(d, node, &JOURNAL_SIZES));
     let max_events = section.optional(d, "max_events", |d, node| integer(d, node, 1..=u32::MAX));
+    let letters = section.optional(d, "max_dead_letters", |d, node| integer(d, node, 1..=u32::MAX));
+    let letter_size = section.optional(d, "max_dead_letter_size", |d, node| size(d, node, &JOURNAL_SIZES));
     let user = section.optional(d, "user", string);
     let password = section.optional(d, "password", secret);
     let token = section.optional(d, "token", secret);
@@ -314,6 +322,8 @@ fn nats(d: &mut Decoder<'_>, node: &Node) -> Option<NatsConfig> {
         max_age,
         max_size,
         max_events,
+        max_dead_letters: letters.unwrap_or(defaults.max_dead_letters),
+        max_dead_letter_size: letter_size.unwrap_or(defaults.max_dead_letter_size),
         user,
         password,
         token,

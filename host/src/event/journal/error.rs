@@ -146,6 +146,13 @@ pub(crate) enum JournalError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// Members on another host use a durable name.
+    #[cfg(feature = "nats")]
+    #[error("the durable name {name:?} is in use on another host; end its subscribers first")]
+    NameInUse {
+        /// Which.
+        name: String,
+    },
     /// It was closed.
     #[error("the journal {} is closed, as the host shuts down", .path.display())]
     Closed {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind};
 use plugmesh::cloudevents::v1::CloudEvent;
 use plugmesh::event::v1 as pb;
 use prost::Message as _;
@@ -63,11 +64,8 @@ impl Nats {
                 self.letters.fetch_sub(u64::from(is_gone), Ordering::Relaxed);
                 Ok(is_gone)
             }
-            // The server says of a message that is not there that it could not delete it.
-            Err(error) if error.kind() != async_nats::jetstream::stream::DeleteMessageErrorKind::TimedOut => {
-                tracing::debug!(id, %error, "a dead letter was not deleted");
-                Ok(false)
-            }
+            // What the server says of one that is not there it says of other faults as well.
+            Err(_) if stream.get_raw_message(id).await.is_err_and(|error| is_nothing(&error)) => Ok(false),
             Err(error) => Err(self.broken("delete a dead letter", error)),
         }
     }
@@ -102,6 +100,10 @@ impl Nats {
             }
         }
     }
+}
+
+fn is_nothing(error: &RawMessageError) -> bool {
+    matches!(error.kind(), RawMessageErrorKind::NoMessageFound)
 }
 
 fn read(letter: pb::DeadLetter) -> NewDeadLetter {

@@ -1,9 +1,10 @@
 //! How things are called in NATS.
 
 use async_nats::HeaderMap;
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, Context, SHA256};
 use plugmesh::cloudevents::EventRef;
-use plugmesh::event::Pattern;
+use plugmesh::event::{Pattern, v1};
+use prost::Message as _;
 
 /// What a message is: an event in the structured mode of the CloudEvents binding for NATS.
 const CONTENT_TYPE: &str = "application/cloudevents+protobuf";
@@ -81,6 +82,16 @@ impl Names {
     }
 }
 
+/// What says what a durable name wants, in the description of its consumer: servers know no other place for it before 2.10.
+pub(super) fn wanted(patterns: Vec<String>, filters: Vec<v1::Filter>) -> String {
+    let what = v1::Subscription { patterns, filters, ..v1::Subscription::default() };
+    format!("a durable name of plugmesh for {}", hexadecimal(&digest::digest(&SHA256, &what.encode_to_vec())))
+}
+
+fn hexadecimal(digest: &digest::Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What JetStream tells duplicates by: the same for every event with the same source and id.
 fn message_id(event: EventRef<'_>) -> String {
     let mut digest = Context::new(&SHA256);
@@ -88,7 +99,7 @@ fn message_id(event: EventRef<'_>) -> String {
     digest.update(&(event.source().len() as u64).to_le_bytes());
     digest.update(event.source().as_bytes());
     digest.update(event.id().as_bytes());
-    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest.finish())
 }
 
 #[cfg(test)]

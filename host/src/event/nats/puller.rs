@@ -1,12 +1,13 @@
 //! Events of durable names: a pull consumer of JetStream hands them out to all hosts that have members.
 
+mod consumer;
 mod hand;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
@@ -18,7 +19,6 @@ use tonic::Code;
 
 use self::hand::{Found, Hand};
 use super::super::bus::Bus;
-use super::super::feeder::place;
 use super::super::journal::JournalError;
 use super::super::progress::Start;
 use super::super::pulled::Settled;
@@ -26,14 +26,8 @@ use super::super::subscription::{Standing, Subscription};
 use super::names::Names;
 use super::{Nats, text};
 
-/// How long JetStream waits for an answer before it gives an event to somebody else: a host that is gone is missed after this.
-const ACK_WAIT: Duration = Duration::from_secs(10);
-
 /// How often a host says that it still has an event: JetStream misses none while two of these are lost.
 const TOUCH: Duration = Duration::from_secs(3);
-
-/// Events that are with all hosts together and not answered for, for a durable name.
-const MAX_PENDING: i64 = 100_000;
 
 /// Events that are asked for at once, and how long the request stands.
 const BATCH: usize = 512;
@@ -69,6 +63,8 @@ impl Nats {
             puller.hand.wake();
             return;
         }
+        // Of a subscription that wanted something else.
+        let before = pullers.remove(name).map(|puller| puller.task).inspect(AbortOnDropHandle::abort);
         let hand = Arc::new(Hand::default());
         let work = Work {
             nats: self.clone(),
@@ -76,7 +72,7 @@ impl Nats {
             subscription: subscription.clone(),
             hand: hand.clone(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(work.run(start.unwrap_or(Start::End))));
+        let task = AbortOnDropHandle::new(tokio::spawn(work.run(start.unwrap_or(Start::End), before)));
         pullers.insert(name.to_owned(), Puller { subscription: subscription.clone(), hand, task });
     }
 
@@ -107,11 +103,25 @@ impl Nats {
     }
 
     /// Deletes a durable name. `false`: there is none.
+    ///
+    /// # Errors
+    /// A host asks for its events, or the server does not do it.
     pub(super) async fn forget(&self, name: &str) -> Result<bool, JournalError> {
         let gone = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        drop(gone);
+        if let Some(puller) = gone {
+            puller.task.abort();
+            let _ = puller.task.await;
+        }
         let stream = self.context.get_stream_no_info(&self.names.stream).await;
         let stream = stream.map_err(|error| self.broken("answer for its stream", error))?;
+        match stream.consumer_info(&Names::consumer(name)).await {
+            Ok(info) if info.num_waiting > 0 => {
+                return Err(JournalError::NameInUse { name: name.to_owned() });
+            }
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => return Ok(false),
+            Err(error) => return Err(self.broken("answer for the durable name", error)),
+        }
         let deleted = stream.delete_consumer(&Names::consumer(name)).await;
         match deleted {
             Ok(_) => Ok(true),
@@ -135,7 +145,10 @@ struct Work {
 
 impl Work {
     /// Works until the subscription is none any more.
-    async fn run(self, start: Start) {
+    async fn run(self, start: Start, before: Option<AbortOnDropHandle<()>>) {
+        if let Some(before) = before {
+            let _ = before.await;
+        }
         let consumer = match self.prepare(start).await {
             Ok(consumer) => consumer,
             Err((code, message)) => return self.bus.refuse(&self.subscription, code, message),
@@ -147,94 +160,74 @@ impl Work {
             if let Standing::Refused(..) = self.subscription.standing() {
                 return;
             }
-            let Some(room) = self.subscription.room_to_pull() else {
-                tokio::select! {
+            let mut is_gone = false;
+            match self.subscription.room_to_pull() {
+                None => tokio::select! {
                     () = self.hand.woken() => {}
-                    _ = touching.tick() => self.hand.touch().await,
-                }
-                continue;
-            };
-            if let Err(error) = self.pull(&consumer, room.min(BATCH), &mut touching).await {
-                tracing::warn!(subscription = %self.subscription.name, error = %text(&*error), "NATS hands out no events; asking again");
-                if self.is_deleted().await {
-                    let message = "its durable name was deleted".to_owned();
-                    return self.bus.refuse(&self.subscription, Code::NotFound, message);
-                }
-                sleep(PAUSE).await;
+                    _ = touching.tick() => {
+                        self.hand.touch().await;
+                        is_gone = self.is_gone(&consumer).await;
+                    }
+                },
+                Some(room) => match self.pull(&consumer, room.min(BATCH), &mut touching).await {
+                    Ok(0) => is_gone = self.is_gone(&consumer).await,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(subscription = %self.subscription.name, error = %text(&*error), "NATS hands out no events; asking again");
+                        is_gone = self.is_gone(&consumer).await;
+                        sleep(PAUSE).await;
+                    }
+                },
+            }
+            if is_gone {
+                let message = "its durable name was deleted".to_owned();
+                return self.bus.refuse(&self.subscription, Code::NotFound, message);
             }
         }
     }
 
-    /// Whether somebody, on this host or another, has deleted the name.
-    async fn is_deleted(&self) -> bool {
-        let name = Names::consumer(self.subscription.spec.durable_name().unwrap_or_default());
-        let Ok(stream) = self.nats.context.get_stream_no_info(&self.nats.names.stream).await else {
-            return false;
-        };
-        stream
-            .consumer_info(&name)
-            .await
-            .is_err_and(|error| matches!(error.kind(), ConsumerInfoErrorKind::NotFound))
-    }
-
-    /// Makes sure that there is a consumer.
-    async fn prepare(&self, start: Start) -> Result<Consumer<pull::Config>, (Code, String)> {
-        let name = Names::consumer(self.subscription.spec.durable_name().unwrap_or_default());
-        let unavailable = |error: crate::BoxError| {
-            let message = format!("NATS at {} keeps no durable name: {}", self.nats.servers, text(&*error));
-            (Code::Unavailable, message)
-        };
-        let stream = self.nats.context.get_stream_no_info(&self.nats.names.stream).await;
-        let stream = stream.map_err(|error| unavailable(error.into()))?;
-        if let Ok(consumer) = stream.get_consumer::<pull::Config>(&name).await {
-            return Ok(consumer);
-        }
-        let Some(durable) = self.bus.durable() else { return Err((Code::Unavailable, String::new())) };
-        self.nats.refresh().await.map_err(|error| unavailable(error.into()))?;
-        let start = match start {
-            // Not where the tail is: all that was acknowledged is behind.
-            Start::End => Some(self.nats.last_place()),
-            other => place(durable, other).await.map_err(|error| unavailable(error.into()))?,
-        };
-        let after =
-            start.ok_or_else(|| (Code::NotFound, "the stream holds no event with that id".to_owned()))?;
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
-            description: Some("a durable name of plugmesh".to_owned()),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            max_deliver: -1,
-            max_ack_pending: MAX_PENDING,
-            filter_subject: self.nats.names.filter(&self.subscription.spec.patterns),
-            ..pull::Config::default()
-        };
-        match stream.create_consumer(config).await {
-            Ok(consumer) => Ok(consumer),
-            // Another host may have been faster, from a place of its own.
-            Err(error) => stream.get_consumer(&name).await.map_err(|_| unavailable(error.into())),
+    /// Whether somebody, on this host or another, has deleted the name: a server says nothing to those who ask for its events.
+    async fn is_gone(&self, consumer: &Consumer<pull::Config>) -> bool {
+        match consumer.get_info().await {
+            Ok(info) => {
+                self.subscription.waits(info.num_pending);
+                false
+            }
+            Err(error) => matches!(error.kind(), ConsumerInfoErrorKind::NotFound),
         }
     }
 
-    /// Asks for events, and gives them to the subscription until there are as many, or it took too long.
+    /// Asks for events, and gives them to the subscription until there are as many, or it took too long. Gives how many.
     async fn pull(
         &self,
         consumer: &Consumer<pull::Config>,
         room: usize,
         touching: &mut Interval,
-    ) -> Result<(), crate::BoxError> {
+    ) -> Result<usize, crate::BoxError> {
         let mut batch = consumer.batch().max_messages(room).expires(EXPIRES).messages().await?;
+        let (mut count, mut waiting) = (0, 0);
         loop {
             tokio::select! {
                 biased;
-                _ = touching.tick() => self.hand.touch().await,
+                _ = touching.tick() => {
+                    self.subscription.waits(waiting);
+                    self.hand.touch().await;
+                }
                 message = batch.next() => match message {
-                    Some(message) => self.take(message?).await?,
-                    None => return Ok(()),
+                    Some(message) => {
+                        let message = message?;
+                        waiting = message.info()?.pending;
+                        count += 1;
+                        self.take(message).await?;
+                    }
+                    None => {
+                        self.subscription.waits(waiting);
+                        return Ok(count);
+                    }
                 },
                 () = self.hand.woken() => if !self.subscription.has_members() {
                     // What comes from here on is for others.
-                    return Ok(());
+                    return Ok(count);
                 },
             }
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,6 +16,7 @@ use plugmesh::cloudevents::EventRef;
 use prost::encoding::encode_varint;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use super::super::bounds::Promise;
 use super::super::bus::Bus;
@@ -48,6 +50,8 @@ struct Tail {
     stuck: HashSet<Arc<str>>,
     /// Up to here all was given to those who are live.
     position: u64,
+    /// When the stream was made that this is a place of.
+    created: DateTime,
 }
 
 /// Ends what asks for events with a host that is dropped.
@@ -70,8 +74,15 @@ pub(in super::super) async fn follow(
 ) {
     let mut pulling = EndsPulling(Some(nats.clone()));
     let position = durable.delivered.load(Ordering::SeqCst);
-    let mut tail =
-        Tail { bus, durable, nats, matches: MatchCache::default(), stuck: HashSet::new(), position };
+    let mut tail = Tail {
+        created: nats.created(),
+        bus,
+        durable,
+        nats,
+        matches: MatchCache::default(),
+        stuck: HashSet::new(),
+        position,
+    };
     loop {
         tokio::select! {
             () = ending.cancelled() => break,
@@ -92,14 +103,8 @@ impl Tail {
     /// Follows the stream from where it was, until that goes wrong.
     async fn follow(&mut self) -> Result<(), crate::BoxError> {
         let state = self.nats.refresh().await?;
-        if state.last_sequence < self.position {
-            // Somebody has made the stream anew. What it holds nobody has seen.
-            tracing::error!(
-                position = self.position,
-                last = state.last_sequence,
-                "the stream in NATS has lost events: it ends before what was delivered already"
-            );
-            self.position = 0;
+        if self.created != self.nats.created() || state.last_sequence < self.position {
+            self.begin_anew(state.last_sequence);
         }
         let stream = self.nats.context.get_stream_no_info(&self.nats.names.stream).await?;
         let consumer = stream.create_consumer(pull::Config {
@@ -126,6 +131,25 @@ impl Tail {
             self.deliver(&message, place).await;
         }
         Err("the server has ended it".into())
+    }
+
+    /// The stream is another one, or has lost events. What it holds nobody has seen, and what was read of the other says nothing about it.
+    fn begin_anew(&mut self, last: u64) {
+        tracing::error!(
+            position = self.position,
+            last,
+            "the stream in NATS was made anew, or has lost events: it does not go on where it was"
+        );
+        self.created = self.nats.created();
+        self.position = 0;
+        self.durable.head.store(0, Ordering::SeqCst);
+        self.durable.delivered.store(0, Ordering::SeqCst);
+        // What is not there any more never comes.
+        self.nats.pending.passed(u64::MAX);
+        for subscription in self.bus.subscriptions().iter().filter(|one| one.has_progress()) {
+            let message = "the stream in NATS was made anew, or has lost events: subscribe again".to_owned();
+            self.bus.refuse(subscription, Code::DataLoss, message);
+        }
     }
 
     /// Gives an event to those who are live.

@@ -17,7 +17,12 @@ use crate::config::{EventsConfig, NatsConfig};
 
 /// A host that keeps what begins with "order." on a server.
 async fn open(server: &Server) -> Events {
-    let nats = NatsConfig::new([server.url()]).topic("order.>".parse().unwrap());
+    open_with(server, |_| {}).await
+}
+
+async fn open_with(server: &Server, change: impl FnOnce(&mut NatsConfig)) -> Events {
+    let mut nats = NatsConfig::new([server.url()]).topic("order.>".parse().unwrap());
+    change(&mut nats);
     let config = EventsConfig { nats: Some(nats), ..EventsConfig::default() };
     Events::open(&config, &Handle::current()).await.unwrap()
 }
@@ -53,12 +58,18 @@ async fn delivered(peer: &mut Peer, count: usize) -> (Vec<String>, Vec<u64>) {
 /// Starts a server, or says why not and ends the test.
 macro_rules! server {
     () => {
-        match Server::start() {
+        server!("")
+    };
+    ($config:expr) => {
+        match Server::start($config) {
             Some(server) => server,
             None => return,
         }
     };
 }
+
+// Behind the macro, which it uses.
+mod changes;
 
 #[tokio::test]
 async fn what_one_host_publishes_comes_to_those_who_are_live_on_another() {
@@ -301,25 +312,6 @@ async fn who_publishes_to_a_server_that_does_not_answer_is_told_and_nothing_ackn
     let (mut ids, _) = delivered(&mut there, 12).await;
     ids.sort_by_key(|id| id.parse::<u32>().unwrap());
     assert_eq!(ids, names(&(0..12).collect::<Vec<_>>()));
-}
-
-#[tokio::test]
-async fn a_durable_name_is_deleted_for_all_hosts() {
-    let server = server!();
-    let (one, other) = (open(&server).await, open(&server).await);
-    let (mut publisher, mut here) = (peer(&one).await, peer(&one).await);
-    publisher.publish(1, Ack::Durable, &events("order.placed", 0..3));
-    assert_eq!(publisher.published().await, (1, vec![]));
-    here.subscribe(1, from(At::Beginning(true), durable("billing")), 100).await;
-    assert_eq!(handle(&mut here, 3).await, names(&[0, 1, 2]));
-    assert_eq!(one.bus().delete("billing").await.unwrap_err().0, Code::FailedPrecondition);
-    drop(here);
-    other.bus().delete("billing").await.unwrap();
-    assert_eq!(other.bus().delete("billing").await.unwrap_err().0, Code::NotFound);
-    // It begins anew.
-    let mut there = peer(&other).await;
-    there.subscribe(1, from(At::Beginning(true), durable("billing")), 100).await;
-    assert_eq!(handle(&mut there, 3).await, names(&[0, 1, 2]));
 }
 
 #[tokio::test]

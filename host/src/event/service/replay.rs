@@ -60,9 +60,10 @@ impl Replay {
             Spec::read(&what, defaults).map_err(|error| Status::new(error.code(), error.to_string()))?;
         let is_kept = |topic| durable.patterns().iter().any(|kept| kept.overlaps(topic));
         if !spec.patterns.iter().any(is_kept) {
-            return Err(Status::failed_precondition(
-                "the journal keeps none of these topics: they are within none of `events.journal.topics`",
-            ));
+            let key = durable.key();
+            return Err(Status::failed_precondition(format!(
+                "the journal keeps none of these topics: they are within none of `{key}`"
+            )));
         }
         let from = match from {
             None => Start::Beginning,

@@ -237,7 +237,7 @@ impl Subscription {
         let state = self.state();
         let Queue::Entries(entries) = &state.queue else { return 0 };
         if let Some(pulled) = &entries.pulled {
-            return pulled.open() as u64;
+            return pulled.lag();
         }
         let Some(progress) = &entries.progress else { return 0 };
         let unread = match progress.stage() {

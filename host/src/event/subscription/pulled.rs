@@ -31,6 +31,20 @@ impl Subscription {
         (room > 0).then_some(room)
     }
 
+    /// Whether it has a place in the stream.
+    pub(in super::super) fn has_progress(&self) -> bool {
+        matches!(&self.state().queue, Queue::Entries(entries) if entries.progress.is_some())
+    }
+
+    /// So many of its events wait for any host.
+    pub(in super::super) fn waits(&self, events: u64) {
+        if let Queue::Entries(entries) = &mut self.state().queue
+            && let Some(pulled) = &mut entries.pulled
+        {
+            pulled.wait(events);
+        }
+    }
+
     /// Adds an event of its durable name that the log has handed out.
     pub(in super::super) fn push_pulled(&self, event: Bytes, place: u64, attempts: u32) -> Consequences {
         let mut state = self.state();

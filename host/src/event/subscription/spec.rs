@@ -99,7 +99,7 @@ pub(in super::super) enum BadSubscription {
     #[error("`start.time` is not a time")]
     StartTime,
     #[error(
-        "the journal does not keep all topics of {0:?}: subscribe to topics that are within one of {1}, or add some to `events.journal.topics`"
+        "the journal does not keep all topics of {0:?}: subscribe to topics that are within one of {1}, or add some to `events.journal.topics`, or `events.nats.topics`"
     )]
     NotKept(String, String),
     #[error("{0} is not a value of `{1}`")]

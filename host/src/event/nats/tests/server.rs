@@ -23,8 +23,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts one. `None`: there is none on this machine, which is said.
-    pub(super) fn start() -> Option<Self> {
+    /// Starts one, with more lines of its configuration for JetStream. `None`: there is none on this machine, which is said.
+    pub(super) fn start(jetstream: &str) -> Option<Self> {
         let Some(program) = PROGRAMS.map(Path::new).into_iter().find(|program| program.exists()) else {
             assert!(
                 std::env::var_os("PLUGMESH_REQUIRE_TOOLS").is_none(),
@@ -36,6 +36,10 @@ impl Server {
         let store = tempfile::tempdir().unwrap();
         // Free when it was looked at.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let folder = store.path().display();
+        let config =
+            format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{folder}\"\n{jetstream} }}\n");
+        std::fs::write(store.path().join("nats.conf"), config).unwrap();
         let child = run(program, port, store.path());
         Some(Self { program, store, port, child })
     }
@@ -71,8 +75,8 @@ impl Drop for Server {
 
 fn run(program: &Path, port: u16, store: &Path) -> Child {
     let child = Command::new(program)
-        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-        .arg(store)
+        .arg("-c")
+        .arg(store.join("nats.conf"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
