@@ -1,10 +1,13 @@
 //! Hosts that share durable topics through NATS JetStream, with a real nats-server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use plugmesh_sdk::events::{Ack, Event, EventError, Events, Outcome, Subscriber, Subscription};
-use plugmesh_tests::{DEADLINE, Daemon, NatsServer, PluginDir, binary, binary_with_nats, eventually};
+use plugmesh_tests::{
+    Certificates, DEADLINE, Daemon, Identity, NatsServer, PluginDir, binary, binary_with_nats, eventually,
+};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -221,4 +224,51 @@ async fn dead_letters_hold_the_whole_event_on_every_host() {
         (listed["letters"] == json!([])).then_some(())
     })
     .await;
+}
+
+/// Starts a host with these lines of `events.nats` beside the servers, and says whether it keeps an event; or why it did not start.
+async fn keeps(server: &NatsServer, lines: &str) -> Result<(), String> {
+    let config = server.config("[order.>]", lines);
+    let daemon = Daemon::builder().program(binary_with_nats()).config(config).env("SECRET", "s3cret").spawn();
+    if daemon.process().wrote("Ctrl-C drains").await {
+        connect(&daemon).await.publish_acknowledged(order("1"), Ack::Durable).await.unwrap();
+        return Ok(());
+    }
+    let (ran, _home) = daemon.ended().await;
+    assert!(ran.code != 0 && ran.err.contains("cannot keep events in NATS at "), "{ran:#?}");
+    assert!(!ran.err.contains("s3cret"), "{}", ran.err);
+    Err(ran.err)
+}
+
+#[tokio::test]
+async fn a_server_knows_the_host_by_its_password_or_token() {
+    let Some(server) = NatsServer::start(&["--user", "shop", "--pass", "s3cret"]) else { return };
+    keeps(&server, ", user: shop, password: \"${env:SECRET}\"").await.unwrap();
+    for wrong in ["", ", user: other, password: \"${env:SECRET}\"", ", token: \"${env:SECRET}\""] {
+        let error = keeps(&server, wrong).await.unwrap_err();
+        assert!(error.contains("authorization violation"), "{error}");
+    }
+    let Some(server) = NatsServer::start(&["--auth", "s3cret"]) else { return };
+    keeps(&server, ", token: \"${env:SECRET}\"").await.unwrap();
+    let error = keeps(&server, ", token: \"no\"").await.unwrap_err();
+    assert!(error.contains("authorization violation"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_and_the_host_know_each_other_by_their_certificates() {
+    let (ours, others) = (Certificates::new(), Certificates::new());
+    let [server_side, host, stranger] = [(&ours, "server"), (&ours, "host"), (&others, "stranger")]
+        .map(|(by, name)| by.issue(name, &format!("spiffe://example.org/{name}")));
+    let text = |path: &Path| path.display().to_string();
+    let (cert, key, ca) = (text(&server_side.cert), text(&server_side.key), text(ours.ca()));
+    let tls = ["--tls", "--tlsverify", "--tlscert", &cert, "--tlskey", &key, "--tlscacert", &ca];
+    let Some(server) = NatsServer::start(&tls) else { return };
+    let lines = |ca: &Path, identity: &Identity| {
+        format!(", tls: {{ca: {}, cert: {}, key: {}}}", text(ca), text(&identity.cert), text(&identity.key))
+    };
+    keeps(&server, &lines(ours.ca(), &host)).await.unwrap();
+    // Neither a server of somebody else nor a host of somebody else will do, nor one without a certificate.
+    keeps(&server, &lines(others.ca(), &host)).await.unwrap_err();
+    keeps(&server, &lines(ours.ca(), &stranger)).await.unwrap_err();
+    keeps(&server, &format!(", tls: {{ca: {}}}", text(ours.ca()))).await.unwrap_err();
 }
