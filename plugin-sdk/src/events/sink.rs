@@ -72,7 +72,8 @@ impl Sink {
         let working = places.map(|((handler, inbox), number)| {
             // As many again wait here, so that a handler that is done need not wait for the host.
             let window = 2 * handler.concurrency as u64;
-            let subscriber = Subscriber::declared(&events, inbox, number, window);
+            let what = handler.declared();
+            let subscriber = Subscriber::declared(&events, inbox, number, window, what);
             work(subscriber, handler.clone(), self.context.clone())
         });
         let working: Vec<_> = working.collect();
