@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use plugmesh::event::Messages;
+use plugmesh::event::stream::ATTACH;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -100,7 +101,7 @@ impl Service<Request<Body>> for Sink {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         ready(Ok(match request.uri().path() {
-            "/plugmesh.event.v1.EventSinkService/Attach" => self.attach(request),
+            ATTACH => self.attach(request),
             _ => tonic::Status::unimplemented("this service has one method: Attach").into_http(),
         }))
     }
