@@ -6,6 +6,7 @@
 pub mod frame;
 mod messages;
 mod pattern;
+pub mod stream;
 
 pub use messages::Messages;
 pub use pattern::{BadPattern, Pattern, Token};

@@ -165,7 +165,7 @@ fn durable(keeper: Keeper, payload: usize, span: Span) -> Result<Sample, Missing
     let (_keeper, place) = keeper.start(folder.path())?;
     let role = Role::DurablePublisher(durable::Publisher { place, payload, span });
     let mut publisher = Process::role(&role, Cpus::All, Allocator::Mimalloc)?;
-    Ok(Sample::from([(Metric::Rate, publisher.json()?)]))
+    Ok(Sample::from([(Metric::Events, publisher.json()?)]))
 }
 
 fn backlog(events: u64) -> Result<Sample, Missing> {
@@ -211,7 +211,7 @@ fn flow_at(place: &Place, subscribers: usize, payload: usize, span: Span) -> Res
         }
         rate += received as f64 / seconds;
     }
-    Ok(Sample::from([(Metric::Rate, rate)]))
+    Ok(Sample::from([(Metric::Events, rate)]))
 }
 
 fn round_trip(broker: Broker, cpus: Cpus, span: Span) -> Result<Sample, Missing> {

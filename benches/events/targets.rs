@@ -15,7 +15,7 @@ pub(crate) fn targets() -> Vec<Target> {
         figure: Figure::Ratio {
             cell: flow_name(subscribers, 100, Broker::Bus),
             reference: flow_name(subscribers, 100, Broker::Nats),
-            metric: Metric::Rate,
+            metric: Metric::Events,
         },
         bound: Bound::AtLeast(least),
     };
@@ -33,7 +33,7 @@ pub(crate) fn targets() -> Vec<Target> {
         figure: Figure::Ratio {
             cell: durable_name(100, Keeper::Os),
             reference: durable_name(100, Keeper::JetStream),
-            metric: Metric::Rate,
+            metric: Metric::Events,
         },
         bound: Bound::AtLeast(0.8),
     };
@@ -48,7 +48,7 @@ pub(crate) fn targets() -> Vec<Target> {
         figure: Figure::Ratio {
             cell: beside_name(BESIDE[1]),
             reference: beside_name(BESIDE[0]),
-            metric: Metric::Rate,
+            metric: Metric::Events,
         },
         bound: Bound::AtLeast(0.8),
     };

@@ -18,6 +18,8 @@ pub enum Metric {
     P99,
     /// Calls a second.
     Rate,
+    /// Events a second.
+    Events,
     /// CPU of the client, µs a call.
     ClientCpu,
     /// CPU of the server, µs a call.
@@ -71,6 +73,7 @@ impl Metric {
             Self::P50 => "p50 µs",
             Self::P99 => "p99 µs",
             Self::Rate => "calls/s",
+            Self::Events => "events/s",
             Self::ClientCpu => "client µs/call",
             Self::ServerCpu => "server µs/call",
             Self::HopCpu => "hop µs/call",

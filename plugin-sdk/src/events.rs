@@ -19,9 +19,8 @@ mod work;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderValue, Method, Request};
 use plugmesh::event::Messages;
+use plugmesh::event::stream::{self, CONNECT};
 use plugmesh::event::v1::Hello;
 use plugmesh::event::v1::client_frame::Frame;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,8 +40,6 @@ pub(crate) use declare::declaration;
 use incoming::Incoming;
 use link::{Link, Outgoing};
 pub(crate) use sink::{Attachment, Sink};
-
-const PATH: &str = "/plugmesh.event.v1.EventBusService/Connect";
 
 /// Largest frame that is taken from a host, in bytes: an event as large as any is allowed to be, and then some.
 const MAX_FRAME: usize = 16 << 20;
@@ -81,11 +78,7 @@ impl Events {
     {
         let link = Link::new();
         link.send(Frame::Hello(Hello { name: name.to_owned() }));
-        let mut request = Request::new(Body::new(Outgoing::new(link.clone())));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = http::Uri::from_static(PATH);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        let request = stream::request(CONNECT, Body::new(Outgoing::new(link.clone())));
         std::future::poll_fn(|cx| channel.poll_ready(cx)).await.map_err(EventError::unreachable)?;
         let response = channel.call(request).await.map_err(EventError::unreachable)?;
         if let Some(status) = tonic::Status::from_header_map(response.headers()) {

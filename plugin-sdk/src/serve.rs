@@ -183,7 +183,6 @@ impl Connections {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_frame_size(HTTP2_FRAME)
             // The host passes on what its own clients cancel, and one connection carries the calls of them all.
             .max_pending_accept_reset_streams(MAX_STREAMS as usize)
             .max_header_list_size(MAX_HEADER_LIST)
@@ -214,9 +213,15 @@ impl Connections {
                 }
             };
             match accepted {
-                Accepted::Unix(stream) => self.spawn(permit, std::future::ready(Some(stream))),
-                Accepted::Tcp(stream) => self.spawn(permit, std::future::ready(Some(stream))),
-                Accepted::Tls(stream, acceptor) => self.spawn(permit, async move {
+                Accepted::Unix(stream) => {
+                    let mut http2 = self.http2.clone();
+                    http2.max_frame_size(HTTP2_FRAME);
+                    self.spawn(permit, http2, std::future::ready(Some(stream)));
+                }
+                Accepted::Tcp(stream) => {
+                    self.spawn(permit, self.http2.clone(), std::future::ready(Some(stream)));
+                }
+                Accepted::Tls(stream, acceptor) => self.spawn(permit, self.http2.clone(), async move {
                     match tokio::time::timeout(TLS_HANDSHAKE_TIME, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => Some(stream),
                         Ok(Err(error)) => {
@@ -237,11 +242,12 @@ impl Connections {
     fn spawn<IO>(
         &self,
         permit: impl Send + 'static,
+        http2: http2::Builder<Spawn>,
         opening: impl Future<Output = Option<IO>> + Send + 'static,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (http2, services) = (self.http2.clone(), self.services.clone());
+        let services = self.services.clone();
         let (close, cut) = (self.close.clone(), self.cut.clone());
         self.tasks.spawn(async move {
             let _permit = permit;

@@ -27,8 +27,9 @@ const EVENTS_TAG: u8 = (EVENTS << 3 | 2) as u8;
 /// Bytes of an event, about, to make room for as many as a frame may have.
 const USUAL_EVENT: usize = 128;
 
-/// Largest HTTP/2 frame that a host and the SDK accept, in bytes: a whole window of a stream, so that what one side has ready is one
-/// write, and wakes the other side once. Other calls of the connection wait for as long as such a write takes, some fifty microseconds.
+/// Largest HTTP/2 frame that a host and the SDK accept from a peer on the same machine, in bytes: a whole window of a stream, so that what
+/// one side has ready is one write, and wakes the other side once. Other calls of the connection wait for as long as such a write takes,
+/// some fifty microseconds; over a network it would be milliseconds.
 ///
 /// HTTP/2's own 16 KiB carry half as many small events a second, and 64 KiB nine tenths.
 pub const HTTP2_FRAME: u32 = 256 * 1024;

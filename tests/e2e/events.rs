@@ -2,6 +2,7 @@
 
 use plugmesh_sdk::events::{Ack, Event, EventError, Events, Mode, Overflow, Subscription};
 use plugmesh_tests::{DEADLINE, Daemon};
+use rustix::process::Signal;
 use tonic::Code;
 
 const BUS: &str = "plugmesh.event.v1.EventBusService";
@@ -114,4 +115,23 @@ async fn a_refused_event_says_why_and_a_host_that_goes_ends_the_stream() {
     let ended = subscriber.next().await.unwrap_err();
     assert!(matches!(&ended, EventError::Ended(status) if status.code() == Code::Unavailable), "{ended:?}");
     stopping.await.unwrap().ok();
+}
+
+#[tokio::test]
+async fn of_a_stream_that_broke_only_what_nobody_else_gets_is_given() {
+    let daemon = Daemon::builder().start().await;
+    let (publisher, other) = (connect(&daemon).await, connect(&daemon).await);
+    let mut work = other.subscribe(reliable("order.placed", "billing")).await.unwrap();
+    let mut watch = other.subscribe(to("order.placed")).await.unwrap();
+    let mut last = other.subscribe(to("last")).await.unwrap();
+    publisher.publish_acknowledged(event("order.placed", "1"), Ack::Accepted).await.unwrap();
+    publisher.publish(event("last", "2")).await.unwrap();
+    // What was published before it came before it on the same stream.
+    last.next().await.unwrap();
+    daemon.process().signal(Signal::KILL);
+    assert!(matches!(last.next().await, Err(EventError::Ended(_))));
+    let work = work.next().await;
+    assert!(matches!(work, Err(EventError::Ended(_))), "it may be with somebody else by now: {work:?}");
+    assert_eq!(watch.next().await.unwrap().event.id(), "1");
+    assert!(matches!(watch.next().await, Err(EventError::Ended(_))));
 }

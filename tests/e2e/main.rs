@@ -15,6 +15,7 @@
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
 //! - `event_faults`: bad events, broken streams, journals without room or in pieces
+//! - `clock`: durable events of a host whose wall clock is set
 //! - `events`: publishing, subscribing, dead letters
 //! - `events_cli`: the same with the command line, and statistics
 //! - `crash`: durable events through hosts, publishers and members that are killed
@@ -39,6 +40,7 @@ mod attach;
 mod balance;
 mod callbacks;
 mod calls;
+mod clock;
 mod crash;
 mod embedded;
 mod event_faults;

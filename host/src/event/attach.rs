@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
+use plugmesh::event::stream::{self, ATTACH};
 use plugmesh::event::v1::{Declaration, Subscribe};
 use plugmesh::event::{BadPattern, Pattern};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,8 +20,6 @@ use super::participant::{Participant, Permissions, Until};
 use super::stream::{Outgoing, Reader};
 use super::subscription::{Defaults, Spec};
 use crate::resilience::backoff::Backoff;
-
-const PATH: &str = "/plugmesh.event.v1.EventSinkService/Attach";
 
 /// A stream that lasted so long was a good one: the next is opened at once.
 const GOOD: Duration = Duration::from_secs(10);
@@ -200,11 +198,7 @@ where
 
     /// One stream, until it ends.
     async fn stream(&mut self, participant: Arc<Participant>) -> Result<(), Status> {
-        let mut request = Request::new(Body::new(Outgoing::request(participant.clone())));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_static(PATH);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        let request = stream::request(ATTACH, Body::new(Outgoing::request(participant.clone())));
         std::future::poll_fn(|cx| self.channel.poll_ready(cx)).await?;
         let response = self.channel.call(request).await?;
         if let Some(status) = Status::from_header_map(response.headers()) {

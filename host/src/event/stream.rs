@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
 use plugmesh::event::Messages;
 use plugmesh::event::frame::{EventsMessage, Incoming, client_frame};
+use plugmesh::event::stream;
 use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Ack, EventResult, Publish};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -294,12 +294,6 @@ impl Outgoing {
     }
 }
 
-fn trailers(status: &Status) -> Result<BodyFrame<Bytes>, Status> {
-    let mut headers = HeaderMap::new();
-    status.add_header(&mut headers)?;
-    Ok(BodyFrame::trailers(headers))
-}
-
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = Status;
@@ -324,7 +318,7 @@ impl Body for Outgoing {
             Err(end) => {
                 self.has_ended = true;
                 Poll::Ready(Some(match end {
-                    End::Finished => trailers(&Status::new(Code::Ok, "")),
+                    End::Finished => stream::end(&Status::new(Code::Ok, "")),
                     End::ShuttingDown => Err(Status::unavailable("the host is shutting down")),
                 }))
             }

@@ -275,5 +275,5 @@ where
     // The principals of Unix connections, where an authority means nothing.
     let local = matches!(caller.principal, Principal::Operator { .. } | Principal::Plugin { .. });
     let io = Mended::new(io, local);
-    Ok(Some((shared.limits.h2().handshake(io).await?, caller)))
+    Ok(Some((shared.limits.h2(local).handshake(io).await?, caller)))
 }

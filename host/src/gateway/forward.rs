@@ -253,7 +253,7 @@ where
             continue;
         }
         unasked = 0;
-        if write(&mut send, data).await.is_err() {
+        if hand_over(&mut send, data).await.is_err() {
             return Ended::Reset;
         }
     }
@@ -262,18 +262,29 @@ where
 /// The client has left its call.
 struct Gone;
 
-/// Sends as the client's windows allow.
+/// Hands a piece over as soon as the client's windows allow some of it. It is handed over whole: a large one is one frame then, if the
+/// client takes such.
+async fn hand_over(send: &mut SendStream<Bytes>, data: Bytes) -> Result<(), Gone> {
+    window(send, data.len()).await?;
+    send.send_data(data, false).map_err(|_| Gone)
+}
+
+/// Sends all of it, as the client's windows allow.
 async fn write(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone> {
     while !data.is_empty() {
-        send.reserve_capacity(data.len());
-        let mut granted = send.capacity();
-        if granted == 0 {
-            granted = poll_fn(|cx| send.poll_capacity(cx)).await.and_then(Result::ok).ok_or(Gone)?;
-        }
-        let piece = data.split_to(granted.min(data.len()));
-        send.send_data(piece, false).map_err(|_| Gone)?;
+        let granted = window(send, data.len()).await?;
+        send.send_data(data.split_to(granted.min(data.len())), false).map_err(|_| Gone)?;
     }
     Ok(())
+}
+
+/// Waits until some of so many bytes may be sent. Gives how many.
+async fn window(send: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, Gone> {
+    send.reserve_capacity(wanted);
+    match send.capacity() {
+        0 if wanted > 0 => poll_fn(|cx| send.poll_capacity(cx)).await.and_then(Result::ok).ok_or(Gone),
+        granted => Ok(granted),
+    }
 }
 
 fn end(mut send: SendStream<Bytes>, trailers: HeaderMap, metered: &mut Metered) -> Ended {

@@ -46,7 +46,7 @@ pub struct Limits {
     pub stream_window: u32,
     /// Bytes of one call's response that wait for a client that does not read them.
     ///
-    /// 256 KiB: a frame of the largest size, and a window of a stream. A hundred stalled clients then hold 25 MiB.
+    /// 64 KiB: four frames. A hundred stalled clients then hold 6.4 MiB.
     pub max_send_buffer: usize,
 }
 
@@ -62,7 +62,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
             stream_window: 256 << 10,
-            max_send_buffer: HTTP2_FRAME as usize,
+            max_send_buffer: 64 << 10,
         }
     }
 }
@@ -77,20 +77,22 @@ impl fmt::Debug for Limits {
 }
 
 impl Limits {
-    /// The HTTP/2 settings that follow from these bounds.
-    pub(super) fn h2(&self) -> h2::server::Builder {
+    /// The HTTP/2 settings that follow from these bounds, for a peer on this machine or on another.
+    pub(super) fn h2(&self, is_local: bool) -> h2::server::Builder {
         /// RFC 9113 §6.9.1.
         const MAX_WINDOW: u32 = i32::MAX as u32;
         /// Calls that the gateway ended early and whose late frames are still told from a protocol error: as
         /// many as can end early at a time, twice.
         const REMEMBERED: usize = 2;
+        /// HTTP/2's own.
+        const USUAL_FRAME: u32 = 16 << 10;
         let stream_window = self.stream_window.min(MAX_WINDOW);
         let mut builder = h2::server::Builder::new();
         builder
             .initial_window_size(stream_window)
             .initial_connection_window_size(stream_window.saturating_mul(self.max_streams).min(MAX_WINDOW))
             .max_concurrent_streams(self.max_streams)
-            .max_frame_size(HTTP2_FRAME)
+            .max_frame_size(if is_local { HTTP2_FRAME } else { USUAL_FRAME })
             .max_header_list_size(self.max_header_list)
             .max_concurrent_reset_streams(self.max_streams as usize * REMEMBERED)
             .max_pending_accept_reset_streams(self.max_pending_resets)

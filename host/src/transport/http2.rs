@@ -34,8 +34,11 @@ const SMALL_FRAMES: usize = 256 * 1024 * 1024;
 /// Largest header list that is accepted from an endpoint, in bytes: gRPC's usual 8 KiB of metadata, doubled.
 const HEADER_LIST: u32 = 16 * 1024;
 
-/// Bytes of one stream that wait for the socket before the sender has to: one frame of the largest size.
-const SEND_BUFFER: usize = HTTP2_FRAME as usize;
+/// Largest frame that is accepted from another machine, in bytes: HTTP/2's own.
+const USUAL_FRAME: u32 = 16 * 1024;
+
+/// Bytes of one stream that wait for the socket before the sender has to: two frames of the default size.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// Settings of a connection. The default is right unless a measurement says otherwise.
 #[derive(Clone, Debug)]
@@ -119,10 +122,12 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: FnOnce() + Send + 'static,
     {
+        // What is not encrypted stays on this machine.
+        let frame = if scheme == Scheme::HTTP { HTTP2_FRAME } else { USUAL_FRAME };
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(HTTP2_FRAME)
+            .max_frame_size(frame)
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(SMALL_FRAMES)

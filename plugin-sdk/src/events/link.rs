@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame as BodyFrame};
 use plugmesh::event::frame::{EventsBuffer, FULL, message};
+use plugmesh::event::stream;
 use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Ack, Acknowledge, ClientFrame, Credit, EventResult, Publish};
 use tokio::sync::oneshot;
@@ -345,9 +345,7 @@ impl Body for Response {
             return Poll::Ready(Some(Ok(BodyFrame::data(message))));
         }
         self.has_ended = true;
-        let mut trailers = HeaderMap::new();
-        Status::new(Code::Ok, "").add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(BodyFrame::trailers(trailers))))
+        Poll::Ready(Some(stream::end(&Status::new(Code::Ok, ""))))
     }
 }
 

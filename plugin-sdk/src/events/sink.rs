@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use plugmesh::event::Messages;
+use plugmesh::event::stream::ATTACH;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -72,7 +73,8 @@ impl Sink {
         let working = places.map(|((handler, inbox), number)| {
             // As many again wait here, so that a handler that is done need not wait for the host.
             let window = 2 * handler.concurrency as u64;
-            let subscriber = Subscriber::declared(&events, inbox, number, window);
+            let what = handler.declared();
+            let subscriber = Subscriber::declared(&events, inbox, number, window, what);
             work(subscriber, handler.clone(), self.context.clone())
         });
         let working: Vec<_> = working.collect();
@@ -99,7 +101,7 @@ impl Service<Request<Body>> for Sink {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         ready(Ok(match request.uri().path() {
-            "/plugmesh.event.v1.EventSinkService/Attach" => self.attach(request),
+            ATTACH => self.attach(request),
             _ => tonic::Status::unimplemented("this service has one method: Attach").into_http(),
         }))
     }

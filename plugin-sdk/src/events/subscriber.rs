@@ -14,7 +14,7 @@ use plugmesh::event::v1::{Acknowledge, Credit, Delivery, Nack, Subscribe, Unsubs
 use tonic::Status;
 
 use super::link::Link;
-use super::{Event, EventError, Events, Subscription};
+use super::{Event, EventError, Events, Mode, Subscription};
 
 /// Events that a subscriber may have waiting on its side, and their bytes, unless it says otherwise.
 const WINDOW: u64 = 4096;
@@ -54,6 +54,8 @@ pub struct Subscriber {
     number: u64,
     /// How much may be on this side that was not taken.
     window: u64,
+    /// Its events are answered for. What was not taken when it ends is delivered again, maybe to somebody else at this moment.
+    is_answered: bool,
     current: Option<Arrived>,
     /// What was taken and is not granted anew yet.
     taken: u64,
@@ -71,6 +73,12 @@ pub struct Delivered {
     pub attempt: u32,
     /// Events that were dropped before it.
     pub dropped: u64,
+}
+
+/// Whether the events of a subscription are answered for.
+pub(super) fn is_answered(what: &Subscription) -> bool {
+    what.mode == Mode::AtLeastOnce as i32
+        || what.mode != Mode::AtMostOnce as i32 && !what.durable_name.is_empty()
 }
 
 /// Finds the events of a delivery.
@@ -115,6 +123,11 @@ impl Inbox {
         });
     }
 
+    /// Whether the subscription goes on.
+    fn check(&self) -> Result<(), EventError> {
+        self.waiting().ended.clone().map_or(Ok(()), Err)
+    }
+
     fn poll_in_force(&self, cx: &mut Context<'_>) -> Poll<Result<(), EventError>> {
         let mut waiting = self.waiting();
         match (&waiting.ended, waiting.is_in_force) {
@@ -148,30 +161,38 @@ impl Events {
     pub async fn subscribe(&self, what: Subscription) -> Result<Subscriber, EventError> {
         let inbox = Arc::new(Inbox::default());
         let number = self.link().add_inbox(&inbox);
+        let is_answered = is_answered(&what);
         let credit = Credit { subscription: number, events: WINDOW, bytes: WINDOW_BYTES };
         self.link().send(Frame::Subscribe(Subscribe {
             subscription: number,
             what: Some(what),
             credit: Some(credit),
         }));
-        let subscriber = Subscriber::new(self, inbox, number, WINDOW);
+        let subscriber = Subscriber::new(self, inbox, number, WINDOW, is_answered);
         poll_fn(|cx| subscriber.inbox.poll_in_force(cx)).await?;
         Ok(subscriber)
     }
 }
 
 impl Subscriber {
-    fn new(events: &Events, inbox: Arc<Inbox>, number: u64, window: u64) -> Self {
-        Self { events: events.clone(), inbox, number, window, current: None, taken: 0, taken_bytes: 0 }
+    fn new(events: &Events, inbox: Arc<Inbox>, number: u64, window: u64, is_answered: bool) -> Self {
+        let events = events.clone();
+        Self { events, inbox, number, window, is_answered, current: None, taken: 0, taken_bytes: 0 }
     }
 
     /// One that the bus has made by itself, with room for so many events that were not taken.
-    pub(super) fn declared(events: &Events, inbox: Arc<Inbox>, number: u64, window: u64) -> Self {
+    pub(super) fn declared(
+        events: &Events,
+        inbox: Arc<Inbox>,
+        number: u64,
+        window: u64,
+        what: &Subscription,
+    ) -> Self {
         events.link().answer(number, |answers| {
             answers.credit.events += window;
             answers.credit.bytes += WINDOW_BYTES;
         });
-        Self::new(events, inbox, number, window)
+        Self::new(events, inbox, number, window, is_answered(what))
     }
 
     /// Its number, and the stream that it is of.
@@ -179,7 +200,7 @@ impl Subscriber {
         (self.number, self.events.0.link.clone())
     }
 
-    /// The next event.
+    /// The next event. When the stream has ended, what came before and needs no answer is still given.
     ///
     /// Dropping the future loses nothing.
     ///
@@ -188,6 +209,9 @@ impl Subscriber {
     pub async fn next(&mut self) -> Result<Delivered, EventError> {
         let mut dropped = 0;
         loop {
+            if self.is_answered {
+                self.inbox.check()?;
+            }
             if let Some(arrived) = &mut self.current {
                 if let Some(event) = arrived.events.next() {
                     return self.take(event.content(), dropped);

@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::EventError;
 use super::handler::{Handled, Handler, Received};
-use super::subscriber::{Delivered, Subscriber};
-use super::{EventError, Mode};
+use super::subscriber::{Delivered, Subscriber, is_answered};
 use crate::{Call, Context};
 
 /// Handles events until the stream or the subscription ends, or the plugin does. Dropping the future cancels what is being handled.
 pub(super) async fn work(mut subscriber: Subscriber, handler: Handler, context: Context) {
     let mut handling = Handling { tasks: JoinSet::new(), numbers: HashMap::new() };
-    let is_answered = handler.subscription.mode != Mode::AtMostOnce as i32
-        && (handler.subscription.mode == Mode::AtLeastOnce as i32
-            || !handler.subscription.durable_name.is_empty());
+    let is_answered = is_answered(&handler.subscription);
     let ended = loop {
         let has_room = handling.tasks.len() < handler.concurrency;
         tokio::select! {

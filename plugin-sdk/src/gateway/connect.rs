@@ -94,9 +94,7 @@ fn open(callback: &Callback) -> Result<Channel, BoxError> {
     });
     // Plain `http` in the eyes of tonic: the connector brings the TLS.
     let authority = uri.authority().ok_or("it names no host")?;
-    let endpoint = Endpoint::from_shared(format!("http://{authority}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .max_frame_size(HTTP2_FRAME);
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))?.connect_timeout(CONNECT_TIMEOUT);
     Ok(endpoint.origin(uri).connect_with_connector_lazy(connector))
 }
 
