@@ -21,7 +21,7 @@ use super::progress::Progress;
 use super::recorder::{Recorder, recent};
 use super::service::{self, Connected, Service};
 use super::subscription::{Defaults, Spec};
-use super::{feeder, keeper};
+use super::{announcer, feeder, keeper};
 use crate::config::{EventsConfig, RedeliveryConfig};
 use crate::resilience::backoff::Backoff;
 
@@ -46,6 +46,7 @@ struct Shared {
     ending: CancellationToken,
     workers: Mutex<Vec<AbortOnDropHandle<()>>>,
     _timekeeping: AbortOnDropHandle<()>,
+    _announcing: AbortOnDropHandle<()>,
 }
 
 impl Events {
@@ -90,6 +91,7 @@ impl Events {
             let bus = bus.clone();
             async move { bus.keep_time().await }
         }));
+        let announcing = AbortOnDropHandle::new(runtime.spawn(announcer::run(bus.clone())));
         Ok(Self(Arc::new(Shared {
             bus,
             defaults,
@@ -98,6 +100,7 @@ impl Events {
             ending,
             workers: Mutex::new(workers),
             _timekeeping: timekeeping,
+            _announcing: announcing,
         })))
     }
 
