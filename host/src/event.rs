@@ -7,6 +7,7 @@
 //! - [`durable`]: topics that the [`journal`] keeps. The [`recorder`] records what is published, the [`feeder`] reads for those who are
 //!   behind, the [`keeper`] saves their [`progress`]. A [`log`] is the journal, or NATS JetStream, which hosts share.
 
+mod announcer;
 mod attach;
 mod bounds;
 mod bus;

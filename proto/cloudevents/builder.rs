@@ -124,9 +124,14 @@ impl<'a> EventBuilder<'a> {
 
     /// A message as its data, with `application/protobuf` as its media type. `full_name` is that of the message, such as
     /// `shop.v1.OrderPlaced`.
-    pub fn message(mut self, full_name: &str, data: &impl Message) -> Self {
-        let any = Any { type_url: format!("type.googleapis.com/{full_name}"), value: data.encode_to_vec() };
-        self.data = Body::Proto(Box::new(any));
+    pub fn message(self, full_name: &str, data: &impl Message) -> Self {
+        self.encoded_message(full_name, data.encode_to_vec())
+    }
+
+    /// The same of a message that is encoded already.
+    pub fn encoded_message(mut self, full_name: &str, value: Vec<u8>) -> Self {
+        self.data =
+            Body::Proto(Box::new(Any { type_url: format!("type.googleapis.com/{full_name}"), value }));
         self.content_type("application/protobuf")
     }
 }

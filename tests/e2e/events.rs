@@ -59,6 +59,7 @@ async fn what_is_not_handled_comes_again_and_ends_in_the_dead_letters() {
     work.handled([second.number]);
     assert_eq!(handled.await.unwrap().unwrap().given_up, Vec::<String>::new());
 
+    let mut told = worker.subscribe(to("plugmesh.dead_letter")).await.unwrap();
     let given_up = tokio::spawn({
         let publisher = publisher.clone();
         async move { publisher.publish_acknowledged(event("order.placed", "2"), Ack::Handled).await }
@@ -66,6 +67,20 @@ async fn what_is_not_handled_comes_again_and_ends_in_the_dead_letters() {
     let number = work.next().await.unwrap().number;
     work.rejected(number, "no such customer");
     assert_eq!(given_up.await.unwrap().unwrap().given_up, ["billing"]);
+    // Who wants to know is told, by an event with the whole one in it.
+    let about = told.next().await.unwrap().event;
+    let text = |name: &str| about.attribute(name).unwrap().to_text().into_owned();
+    assert_eq!(
+        ["subject", "cause", "attempts", "reason"].map(text),
+        ["billing", "REJECTED", "1", "no such customer"]
+    );
+    let whole: plugmesh::cloudevents::v1::CloudEvent = about.message().unwrap();
+    assert_eq!((whole.id.as_str(), whole.r#type.as_str()), ("2", "order.placed"));
+    let faked = publisher.publish_acknowledged(event("plugmesh.dead_letter", "3"), Ack::Accepted).await;
+    assert!(
+        matches!(&faked, Err(EventError::Refused(status)) if status.code() == Code::PermissionDenied),
+        "{faked:?}"
+    );
     let letters = daemon.grpcurl(&["-d", "{}", &format!("{BUS}/ListDeadLetters")]).await.json();
     assert_eq!(letters["letters"][0]["event"]["id"], "2");
     assert_eq!(letters["letters"][0]["reason"], "no such customer");

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use super::NO_JOURNAL;
+use super::announcer::Announcements;
 use super::dead_letters::DeadLetters;
 use super::durable::Durable;
 use super::entries::{MemberId, Signal};
@@ -87,6 +88,7 @@ pub(super) struct Bus {
     pub(super) topics: Topics<Subscription>,
     pub(super) counts: BusCounts,
     pub(super) dead_letters: DeadLetters,
+    pub(super) announcements: Announcements,
     durable: Option<Arc<Durable>>,
     groups: Mutex<HashMap<Identity, Arc<Subscription>>>,
     /// Durable names of which only is known how far they had come.
@@ -114,6 +116,7 @@ impl Bus {
             topics: Topics::default(),
             counts: BusCounts::default(),
             dead_letters: DeadLetters::new(durable.as_ref().map(|durable| durable.log.clone())),
+            announcements: Announcements::default(),
             durable,
             groups: Mutex::default(),
             parked: Mutex::default(),
@@ -349,6 +352,7 @@ impl Bus {
 
     /// Sees to what a subscription left to be done.
     pub(super) fn after(&self, subscription: &Arc<Subscription>, consequences: Consequences) {
+        consequences.given_up.into_iter().for_each(|letter| self.announcements.add(letter));
         if consequences.is_unsaved {
             if self.dead_letters.are_in_memory() {
                 let (letters, done) = subscription.take_letters();

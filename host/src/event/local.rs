@@ -137,7 +137,7 @@ impl fmt::Debug for EventBus {
 }
 
 /// An encoded `Publish`.
-fn message(events: &[Event]) -> bytes::Bytes {
+pub(super) fn message(events: &[Event]) -> bytes::Bytes {
     let mut message = BytesMut::with_capacity(events.iter().map(|event| event.bytes().len() + 8).sum());
     for event in events {
         encode_key(1, WireType::LengthDelimited, &mut message);

@@ -27,7 +27,7 @@ use super::progress::Progress;
 use super::recorder::{Recorder, Recording, recent};
 use super::service::{self, Connected, Service};
 use super::subscription::{Defaults, Spec};
-use super::{feeder, keeper};
+use super::{announcer, feeder, keeper};
 use crate::config::{EventsConfig, RedeliveryConfig};
 use crate::resilience::backoff::Backoff;
 
@@ -52,6 +52,7 @@ struct Shared {
     ending: CancellationToken,
     workers: Mutex<Vec<AbortOnDropHandle<()>>>,
     _timekeeping: AbortOnDropHandle<()>,
+    _announcing: AbortOnDropHandle<()>,
 }
 
 impl Events {
@@ -103,6 +104,7 @@ impl Events {
             let bus = bus.clone();
             async move { bus.keep_time().await }
         }));
+        let announcing = AbortOnDropHandle::new(runtime.spawn(announcer::run(bus.clone())));
         Ok(Self(Arc::new(Shared {
             bus,
             defaults,
@@ -111,6 +113,7 @@ impl Events {
             ending,
             workers: Mutex::new(workers),
             _timekeeping: timekeeping,
+            _announcing: announcing,
         })))
     }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::PollSender;
 use tonic::Code;
 
 use super::NO_JOURNAL;
+use super::announcer::OWN;
 use super::bounds::Promise;
 use super::bus::Bus;
 use super::entries::MemberId;
@@ -32,6 +33,8 @@ pub(super) struct Publisher {
     bus: Arc<Bus>,
     /// Topics that it may publish. `None`: all.
     allowed: Option<Arc<[Pattern]>>,
+    /// It speaks for the host, which has topics of its own.
+    is_host: bool,
     /// As a member of subscriptions, if it can be one.
     member: Option<MemberId>,
     matches: MatchCache,
@@ -175,7 +178,20 @@ impl Publishing {
 impl Publisher {
     pub(super) fn new(bus: Arc<Bus>, allowed: Option<Arc<[Pattern]>>, member: Option<MemberId>) -> Self {
         let recordings = bus.durable().map(|durable| PollSender::new(durable.recordings.clone()));
-        Self { bus, allowed, member, matches: MatchCache::default(), recordings, under_way: Arc::default() }
+        Self {
+            bus,
+            allowed,
+            is_host: false,
+            member,
+            matches: MatchCache::default(),
+            recordings,
+            under_way: Arc::default(),
+        }
+    }
+
+    /// What the host itself publishes through.
+    pub(super) fn of_host(bus: Arc<Bus>) -> Self {
+        Self { is_host: true, ..Self::new(bus, None, None) }
     }
 
     /// Publishes the events of an encoded `Publish`, waiting so long for room, and as long as it takes for what `ack` asks. Gives what there is
@@ -352,20 +368,22 @@ impl Publisher {
             return Err((Code::InvalidArgument, message));
         }
         let event = EventRef::check(event).map_err(|error| (Code::InvalidArgument, error.to_string()))?;
-        let allowed = self.allowed.as_deref();
-        let matches = self.matches.look_up(event.event_type(), &self.bus, |topic| {
-            allowed.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(topic)))
+        let (allowed, is_host) = (self.allowed.as_deref(), self.is_host);
+        let topic = event.event_type();
+        let matches = self.matches.look_up(topic, &self.bus, |topic| {
+            let is_in = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(topic));
+            is_host || !topic.starts_with(OWN) && allowed.is_none_or(is_in)
         });
-        match matches.is_allowed {
-            true => Ok(matches),
-            false => Err((
-                Code::PermissionDenied,
-                format!(
-                    "{:?} is not among the topics that this plugin may publish (events.publish)",
-                    event.event_type()
-                ),
-            )),
+        if matches.is_allowed {
+            return Ok(matches);
         }
+        let why = match topic.starts_with(OWN) {
+            true => format!("{topic:?} is the host's own, as is every topic that begins with {OWN:?}"),
+            false => {
+                format!("{topic:?} is not among the topics that this plugin may publish (events.publish)")
+            }
+        };
+        Err((Code::PermissionDenied, why))
     }
 
     /// Publishes events side by side to subscriptions that ask nothing of a single one.

@@ -90,6 +90,8 @@ pub(super) struct Consequences {
     pub(super) is_hungry: bool,
     /// When to look at the subscription again, if that has changed.
     pub(super) due: Option<Instant>,
+    /// What was given up, for who wants to know.
+    pub(super) given_up: Vec<NewDeadLetter>,
 }
 
 /// What a member says of a delivery.
@@ -357,10 +359,12 @@ impl Subscription {
     fn after(&self, mut state: MutexGuard<'_, State>, given_up: Vec<GivenUp>) -> Consequences {
         self.counts.given_up(given_up.len());
         let state_of = &mut *state;
+        let mut letters = Vec::new();
         for mut given_up in given_up {
-            state_of.letters.push(dead_letters::letter(&self.name, &given_up));
+            letters.push(dead_letters::letter(&self.name, &given_up));
             state_of.letters_done.extend(given_up.entry.letter.take());
         }
+        state_of.letters.extend_from_slice(&letters);
         if let Queue::Entries(entries) = &mut state_of.queue {
             state_of.letters_done.append(&mut entries.letters_handled);
         }
@@ -376,7 +380,7 @@ impl Subscription {
         let is_hungry = state.wanted().is_some();
         drop(state);
         blocked.into_iter().for_each(Waker::wake);
-        Consequences { is_unsaved, is_hungry, due }
+        Consequences { is_unsaved, is_hungry, due, given_up: letters }
     }
 }
 
