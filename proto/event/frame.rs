@@ -202,8 +202,7 @@ impl EventsBuffer {
 
     /// Adds an encoded event.
     pub fn push(&mut self, event: &[u8]) {
-        self.buffer.reserve(field_len(event.len()));
-        put_bytes(EVENTS, event, &mut self.buffer);
+        put_event(event, &mut self.buffer);
         self.count += 1;
     }
 
@@ -248,6 +247,12 @@ fn put_before(head: &impl EventsMessage, frame: usize, carried: usize, to: &mut 
     put_head(CARRIER, carried, to);
     // What it needs it has: it was measured before.
     head.encode_raw(to);
+}
+
+/// Writes an encoded event with its tag and length, as it lies beside others.
+pub fn put_event(event: &[u8], to: &mut BytesMut) {
+    to.reserve(field_len(event.len()));
+    put_bytes(EVENTS, event, to);
 }
 
 /// The gRPC message of any other frame.

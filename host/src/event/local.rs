@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use plugmesh::cloudevents::Event;
+use plugmesh::event::frame::put_event;
 use plugmesh::event::v1::{Ack, EventResult, Subscription};
-use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 
@@ -139,11 +139,7 @@ impl fmt::Debug for EventBus {
 /// An encoded `Publish`.
 pub(super) fn message(events: &[Event]) -> bytes::Bytes {
     let mut message = BytesMut::with_capacity(events.iter().map(|event| event.bytes().len() + 8).sum());
-    for event in events {
-        encode_key(1, WireType::LengthDelimited, &mut message);
-        encode_varint(event.bytes().len() as u64, &mut message);
-        message.extend_from_slice(event.bytes());
-    }
+    events.iter().for_each(|event| put_event(event.bytes(), &mut message));
     message.freeze()
 }
 

@@ -1,12 +1,11 @@
 //! What is in a stream, for those who are behind.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use futures_util::StreamExt;
 use plugmesh::cloudevents::EventRef;
-use std::time::Duration;
 
 use super::super::journal::{JournalError, Read, Stored};
 use super::Nats;
@@ -31,6 +30,19 @@ pub(super) struct Fetched {
     pub(super) has_more: bool,
 }
 
+/// A consumer that only reads, and goes by itself when nobody has asked for so long.
+pub(super) fn passing(what: &str, from: DeliverPolicy, inactive_threshold: Duration) -> pull::Config {
+    pull::Config {
+        description: Some(what.to_owned()),
+        deliver_policy: from,
+        ack_policy: AckPolicy::None,
+        inactive_threshold,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    }
+}
+
 impl Nats {
     /// Reads messages of a stream from somewhere on: up to both bounds, and one at least if there is any.
     pub(super) async fn fetch(
@@ -42,15 +54,7 @@ impl Nats {
     ) -> Result<Fetched, JournalError> {
         let fetching = async {
             let stream = self.context.get_stream_no_info(stream).await?;
-            let consumer = stream.create_consumer(pull::Config {
-                description: Some("a read of a plugmesh host".to_owned()),
-                deliver_policy: from,
-                ack_policy: AckPolicy::None,
-                inactive_threshold: FORGOTTEN,
-                memory_storage: true,
-                num_replicas: 1,
-                ..pull::Config::default()
-            });
+            let consumer = stream.create_consumer(passing("a read of a plugmesh host", from, FORGOTTEN));
             let consumer = consumer.await?;
             let mut left = consumer.cached_info().num_pending;
             let mut messages = Vec::new();

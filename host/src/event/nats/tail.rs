@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use bytes::{BufMut, Bytes, BytesMut};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use plugmesh::cloudevents::EventRef;
-use prost::encoding::encode_varint;
+use plugmesh::event::frame::put_event;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -24,6 +24,7 @@ use super::super::durable::Durable;
 use super::super::matches::MatchCache;
 use super::super::subscription::{Coming, Subscription};
 use super::Nats;
+use super::read::passing;
 
 /// Messages that are asked for at once.
 const BATCH: usize = 1024;
@@ -107,15 +108,11 @@ impl Tail {
             self.begin_anew(state.last_sequence);
         }
         let stream = self.nats.context.get_stream_no_info(&self.nats.names.stream).await?;
-        let consumer = stream.create_consumer(pull::Config {
-            description: Some("the tail of a plugmesh host".to_owned()),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: FORGOTTEN,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        });
+        let consumer = stream.create_consumer(passing(
+            "the tail of a plugmesh host",
+            DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
+            FORGOTTEN,
+        ));
         let consumer = consumer.await?;
         let messages = consumer.stream().max_messages_per_batch(BATCH).expires(EXPIRES).heartbeat(HEARTBEAT);
         let mut messages = messages.messages().await?;
@@ -226,9 +223,7 @@ impl Tail {
 
 /// An event with its tag and length.
 pub(super) fn whole(event: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(event.len() + 11);
-    bytes.put_u8(0x0a);
-    encode_varint(event.len() as u64, &mut bytes);
-    bytes.extend_from_slice(event);
+    let mut bytes = BytesMut::new();
+    put_event(event, &mut bytes);
     bytes.freeze()
 }
