@@ -23,6 +23,7 @@
 
 pub mod admin;
 pub mod build;
+mod causes;
 #[doc(hidden)]
 pub mod cli;
 pub mod closest;

@@ -15,6 +15,7 @@ use super::lock::LockError;
 use super::place::PlaceError;
 use super::serve::ServeError;
 use super::shell;
+use crate::causes::with_causes;
 use crate::code::code_name;
 
 /// Why a command failed.
@@ -150,7 +151,8 @@ impl CliError {
             Self::Call(error) => error.status(),
             _ => None,
         };
-        let message = status.map_or_else(|| self.chain(), |status| status.message().to_owned());
+        let message =
+            status.map_or_else(|| with_causes(self.to_string(), self), |status| status.message().to_owned());
         serde_json::json!({ "error": {
             "code": status.map(|status| code_name(status.code())),
             "message": message,
@@ -160,16 +162,6 @@ impl CliError {
             },
             "next": self.help(),
         }})
-    }
-
-    fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
     }
 }
 

@@ -34,7 +34,6 @@ use self::names::Names;
 use self::pending::Pending;
 use self::puller::Pullers;
 pub(super) use self::sender::Sender;
-use self::sender::text;
 pub(super) use self::tail::follow;
 use super::journal::{JournalError, OpenError, Stats};
 use crate::config::NatsConfig;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::timeline::Timeline;
+use crate::causes::with_causes;
 use crate::config::schema::SchemaError;
 use crate::identity::{AuthorityError, TlsError, WatchError, WriteError};
 use crate::instance::{DescribeError, HandshakeError, Health, HealthError, PhaseError, is_transport};
@@ -41,7 +42,7 @@ pub enum StartError {
     #[error("whom to expect there is not clear: {0}")]
     PeerName(String),
     /// It cannot be reached.
-    #[error("{}", chain(.0))]
+    #[error("{}", with_causes(.0.to_string(), .0))]
     Connect(#[from] ConnectError),
     /// Something listens there that is no gRPC server.
     #[error(
@@ -202,18 +203,4 @@ fn unhealthy_help(last: &Option<Result<Health, HealthError>>) -> &'static str {
         Some(Ok(_)) => "raise start_timeout if it needs longer",
         Some(Err(_)) | None => "a plugin without a health service answers UNIMPLEMENTED",
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

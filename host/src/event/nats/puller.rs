@@ -23,8 +23,9 @@ use super::super::journal::JournalError;
 use super::super::progress::Start;
 use super::super::pulled::Settled;
 use super::super::subscription::{Standing, Subscription};
+use super::Nats;
 use super::names::Names;
-use super::{Nats, text};
+use crate::causes::with_causes;
 
 /// How often a host says that it still has an event: JetStream misses none while two of these are lost.
 const TOUCH: Duration = Duration::from_secs(3);
@@ -173,7 +174,7 @@ impl Work {
                     Ok(0) => is_gone = self.is_gone(&consumer).await,
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(subscription = %self.subscription.name, error = %text(&*error), "NATS hands out no events; asking again");
+                        tracing::warn!(subscription = %self.subscription.name, error = %with_causes(error.to_string(), &*error), "NATS hands out no events; asking again");
                         is_gone = self.is_gone(&consumer).await;
                         sleep(PAUSE).await;
                     }

@@ -22,6 +22,7 @@ use super::super::recorder::Recording;
 use super::super::run::events;
 use super::pending::{One, Promised};
 use super::{ANSWER, Nats};
+use crate::causes::with_causes;
 
 /// Events for which the answer of the stream is awaited: some milliseconds of what a server takes.
 const MAX_OUTSTANDING: usize = 4096;
@@ -167,23 +168,16 @@ impl Nats {
             PublishErrorKind::StreamNotFound => {
                 (Code::Unavailable, format!("NATS at {servers} has no stream {}", self.names.stream))
             }
-            _ if said.is_some_and(|said| is_full(said.error_code())) => {
-                (Code::ResourceExhausted, format!("NATS at {servers} has no room: {}", text(error)))
-            }
-            _ => (Code::Unavailable, format!("NATS at {servers} did not keep it: {}", text(error))),
+            _ if said.is_some_and(|said| is_full(said.error_code())) => (
+                Code::ResourceExhausted,
+                format!("NATS at {servers} has no room: {}", with_causes(error.to_string(), error)),
+            ),
+            _ => (
+                Code::Unavailable,
+                format!("NATS at {servers} did not keep it: {}", with_causes(error.to_string(), error)),
+            ),
         }
     }
-}
-
-/// An error with its causes.
-pub(super) fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn is_full(code: ErrorCode) -> bool {

@@ -17,6 +17,7 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::causes::with_causes;
 use crate::config::{OtlpConfig, TelemetryConfig};
 
 /// How often at most somebody is told that the collector does not take what it is sent.
@@ -199,16 +200,8 @@ impl Client {
     }
 }
 
-/// A status with its causes: "transport error" alone helps nobody.
 fn shown(status: &Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    with_causes(format!("{:?}: {}", status.code(), status.message()), status)
 }
 
 impl fmt::Debug for Collector {
