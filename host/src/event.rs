@@ -35,6 +35,7 @@ mod publish;
 mod pulled;
 mod receipt;
 mod recorder;
+mod redrive;
 mod run;
 mod runs;
 mod service;

@@ -13,7 +13,7 @@ use super::announcer::Announcements;
 use super::dead_letters::DeadLetters;
 use super::durable::Durable;
 use super::entries::{MemberId, Signal};
-use super::journal::{Change, DeadLetter, JournalError};
+use super::journal::Change;
 use super::outbox::End;
 use super::participant::{Participant, Until};
 use super::progress::Progress;
@@ -413,50 +413,6 @@ impl Bus {
             durable.log.look_at(subscription);
             durable.unsaved.add(subscription);
         }
-    }
-
-    /// Delivers dead letters once more to those who gave them up: those with these ids, or all if none is named, of a subscription or of
-    /// all. Gives how many, and why others could not be.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub(super) async fn redrive(
-        &self,
-        subscription: Option<&str>,
-        ids: &[u64],
-    ) -> Result<(u64, Vec<String>), JournalError> {
-        let letters = self.dead_letters.list(subscription, 0, usize::MAX).await?;
-        let (mut count, mut problems) = (0, Vec::new());
-        for id in ids.iter().filter(|id| !letters.iter().any(|letter| letter.id == **id)) {
-            problems
-                .push(format!("{id}: there is no such dead letter, or it is with its subscription already"));
-        }
-        let subscriptions = self.subscriptions();
-        for DeadLetter { id, letter, is_sound } in letters {
-            if !ids.is_empty() && !ids.contains(&id) {
-                continue;
-            }
-            let name = &letter.subscription;
-            // A durable name and a group may be the same word; the first is the one that is kept.
-            let named = subscriptions.iter().filter(|subscription| *subscription.name == **name);
-            let found = named.max_by_key(|subscription| subscription.spec.durable_name().is_some());
-            let problem = match (found, self.dead_letters.redrive(id)) {
-                _ if !is_sound => "it is damaged".to_owned(),
-                (None, _) => format!("there is no subscription {name}"),
-                (_, None) => format!("it is with {name} already"),
-                (Some(subscription), Some(redriven)) => {
-                    match subscription.push_letter(&letter.event, letter.place, redriven) {
-                        true => {
-                            count += 1;
-                            continue;
-                        }
-                        false => format!("the subscription {name} is full"),
-                    }
-                }
-            };
-            problems.push(format!("{id}: {problem}"));
-        }
-        Ok((count, problems))
     }
 
     /// Every subscription, by name.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::entries::{Cause, GivenUp};
-use super::journal::{Change, DeadLetter, JournalError, NewDeadLetter};
+use super::journal::{Change, DeadLetter, DeadLetterPage, JournalError, NewDeadLetter};
 use super::log::Log;
 
 /// Letters that are kept in memory, and their bytes: a look at what went wrong of late, not an archive. The oldest goes.
@@ -99,7 +99,7 @@ impl DeadLetters {
     pub(super) fn keep_in_memory(&self, letters: Vec<NewDeadLetter>, done: &[Redriven]) {
         let Place::Memory(memory) = &self.place else { return };
         let mut memory = lock(memory);
-        memory.remove(|letter| done.iter().any(|done| done.id == letter.id));
+        memory.remove(&done.iter().map(|done| done.id).collect::<Vec<_>>());
         letters.into_iter().for_each(|letter| memory.add(letter));
     }
 
@@ -108,67 +108,77 @@ impl DeadLetters {
         matches!(self.place, Place::Memory(_))
     }
 
-    /// Those of a subscription, or of all, whose id is above `after`, the oldest first; without those that are with their
-    /// subscriptions again.
+    /// A page of those of a subscription, or of all, whose id is above `after`; without those that are with their subscriptions again.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub(super) async fn list(
+    pub(super) async fn page(
         &self,
         subscription: Option<&str>,
         after: u64,
         most: usize,
-    ) -> Result<Vec<DeadLetter>, JournalError> {
-        let log = match &self.place {
-            Place::Log(log) => log,
-            Place::Memory(memory) => {
-                let redriven = lock(&self.redriven);
-                let memory = lock(memory);
-                let wanted = memory.letters.iter().filter(|letter| {
-                    letter.id > after && is_of(letter, subscription) && !redriven.contains(&letter.id)
-                });
-                return Ok(wanted.take(most).cloned().collect());
-            }
-        };
-        let (mut found, mut after) = (Vec::new(), after);
-        while found.len() < most {
-            let page = log.dead_letters(subscription.map(str::to_owned), after, PAGE).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map_or(after, |last| last.id);
-            let redriven = lock(&self.redriven);
-            found.extend(page.into_iter().filter(|letter| !redriven.contains(&letter.id)));
-            if is_last {
-                break;
+    ) -> Result<DeadLetterPage, JournalError> {
+        let mut after = after;
+        loop {
+            let mut page = match &self.place {
+                Place::Log(log) => log.dead_letters(subscription.map(str::to_owned), after, most).await?,
+                Place::Memory(memory) => lock(memory).page(subscription, after, most),
+            };
+            after = page.last().unwrap_or(after);
+            page.letters.retain(|letter| !self.is_redriven(letter.id));
+            if !page.letters.is_empty() || !page.has_more {
+                return Ok(page);
             }
         }
-        found.truncate(most);
-        Ok(found)
     }
 
-    /// Deletes those with these ids, or all if none is named, of a subscription or of all. Gives how many.
+    /// The letter with that id, wherever it is.
     ///
     /// # Errors
-    /// The journal cannot be written.
+    /// The journal cannot be read.
+    pub(super) async fn find(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
+        match &self.place {
+            Place::Log(log) => log.dead_letter(id).await,
+            Place::Memory(memory) => Ok(lock(memory).letters.iter().find(|letter| letter.id == id).cloned()),
+        }
+    }
+
+    fn is_redriven(&self, id: u64) -> bool {
+        lock(&self.redriven).contains(&id)
+    }
+
+    /// Deletes those with these ids, or all if none is named, of a subscription or of all; but none that is with its subscription again.
+    /// Gives how many.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written.
     pub(super) async fn purge(&self, subscription: Option<&str>, ids: &[u64]) -> Result<u64, JournalError> {
-        let is_meant =
-            |letter: &DeadLetter| is_of(letter, subscription) && (ids.is_empty() || ids.contains(&letter.id));
-        let log = match &self.place {
-            Place::Log(log) => log,
-            Place::Memory(memory) => {
-                let redriven = lock(&self.redriven);
-                return Ok(lock(memory).remove(|letter| is_meant(letter) && !redriven.contains(&letter.id)));
+        if ids.is_empty() {
+            let (mut count, mut after) = (0, 0);
+            loop {
+                let page = self.page(subscription, after, PAGE).await?;
+                after = page.last().unwrap_or(after);
+                count += self.remove(page.letters.iter().map(|letter| letter.id)).await?;
+                if !page.has_more {
+                    return Ok(count);
+                }
             }
-        };
-        let (mut count, mut after) = (0, 0);
-        loop {
-            let page = self.list(subscription, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(count) };
-            after = last.id;
-            let gone: Vec<_> =
-                page.iter().filter(|letter| is_meant(letter)).map(|letter| letter.id).collect();
-            if !gone.is_empty() {
-                count += log.commit(vec![Change::RemoveDeadLetters(gone)]).await?.removed;
+        }
+        let mut gone = Vec::with_capacity(ids.len());
+        for id in ids {
+            if self.find(*id).await?.is_some_and(|letter| letter.is_of(subscription)) {
+                gone.push(*id);
             }
+        }
+        self.remove(gone.into_iter()).await
+    }
+
+    async fn remove(&self, ids: impl Iterator<Item = u64>) -> Result<u64, JournalError> {
+        let ids: Vec<_> = ids.filter(|id| !self.is_redriven(*id)).collect();
+        match &self.place {
+            Place::Memory(memory) => Ok(lock(memory).remove(&ids)),
+            Place::Log(_) if ids.is_empty() => Ok(0),
+            Place::Log(log) => Ok(log.commit(vec![Change::RemoveDeadLetters(ids)]).await?.removed),
         }
     }
 
@@ -194,16 +204,28 @@ impl Letters {
         }
     }
 
-    fn remove(&mut self, is_meant: impl Fn(&DeadLetter) -> bool) -> u64 {
+    fn page(&self, subscription: Option<&str>, after: u64, most: usize) -> DeadLetterPage {
+        let mut page = DeadLetterPage::up_to(most);
+        let mut wanted = self.letters.iter().filter(|letter| letter.id > after && letter.is_of(subscription));
+        while let Some(letter) = wanted.next()
+            && page.add(letter.clone())
+        {}
+        page
+    }
+
+    fn remove(&mut self, ids: &[u64]) -> u64 {
         let before = self.letters.len();
-        self.letters.retain(|letter| !is_meant(letter));
+        self.letters.retain(|letter| !ids.contains(&letter.id));
         self.bytes = self.letters.iter().map(|letter| letter.letter.event.len()).sum();
         (before - self.letters.len()) as u64
     }
 }
 
-fn is_of(letter: &DeadLetter, subscription: Option<&str>) -> bool {
-    subscription.is_none_or(|name| letter.letter.subscription == name)
+impl DeadLetter {
+    /// Whether that subscription gave it up, or whether any will do.
+    pub(super) fn is_of(&self, subscription: Option<&str>) -> bool {
+        subscription.is_none_or(|name| self.letter.subscription == name)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -42,7 +42,7 @@ use self::options::{Fsync, StreamConfig};
 pub(crate) use self::row::Damaged;
 #[cfg(any(test, feature = "nats"))]
 pub(crate) use self::store::Stored;
-pub(crate) use self::store::{Cursor, DeadLetter, NewDeadLetter, Read, Salvage};
+pub(crate) use self::store::{Cursor, DeadLetter, DeadLetterPage, NewDeadLetter, Read, Salvage};
 use self::store::{Findings, Store, Wanted};
 use self::writer::{MAX_WAITING, Shared, Writer};
 use super::run::{Run, events};
@@ -58,9 +58,6 @@ const SMALL_BYTES: usize = 4096;
 
 /// Bytes that one read answers at most: the thread reads and writes in turns.
 const MAX_READ_BYTES: usize = 4 << 20;
-
-/// Dead letters that one listing answers at most.
-const MAX_LISTED: usize = 1000;
 
 /// Events and bytes of one step of a search backwards.
 const SEARCH_EVENTS: u32 = 4096;
@@ -300,7 +297,7 @@ impl Journal {
         Ok(None)
     }
 
-    /// Dead letters of a subscription, or of all, whose id is above `after`, the oldest first; at most 1000.
+    /// A page of the dead letters of a subscription, or of all, whose id is above `after`.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -309,8 +306,7 @@ impl Journal {
         subscription: Option<String>,
         after: u64,
         most: usize,
-    ) -> Result<Vec<DeadLetter>, JournalError> {
-        let most = most.min(MAX_LISTED);
+    ) -> Result<DeadLetterPage, JournalError> {
         self.ask(move |writer| {
             writer.with_store(|store| store.dead_letters(subscription.as_deref(), after, most))
         })
@@ -321,7 +317,6 @@ impl Journal {
     ///
     /// # Errors
     /// The database cannot be read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus does not ask for it yet"))]
     pub(crate) async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
         self.ask(move |writer| writer.with_store(|store| store.dead_letter(id))).await
     }

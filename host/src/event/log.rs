@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::bus::Bus;
-use super::journal::{Change, Committed, DeadLetter, Journal, JournalError, Read, Stats};
+use super::journal::{Change, Committed, DeadLetter, DeadLetterPage, Journal, JournalError, Read, Stats};
 #[cfg(feature = "nats")]
 use super::nats::Nats;
 use super::progress::Start;
@@ -149,11 +149,20 @@ impl Log {
         subscription: Option<String>,
         after: u64,
         most: usize,
-    ) -> Result<Vec<DeadLetter>, JournalError> {
+    ) -> Result<DeadLetterPage, JournalError> {
         match self {
             Self::Journal(journal) => journal.dead_letters(subscription, after, most).await,
             #[cfg(feature = "nats")]
             Self::Nats(nats) => nats.dead_letters(subscription.as_deref(), after, most).await,
+        }
+    }
+
+    /// See [`Journal::dead_letter`].
+    pub(super) async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
+        match self {
+            Self::Journal(journal) => journal.dead_letter(id).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(nats) => nats.dead_letter(id).await,
         }
     }
 

@@ -21,6 +21,7 @@ use super::journal::JournalError;
 use super::open::Events;
 use super::participant::Permissions;
 use super::recorder::refusal;
+use super::redrive::Redrive;
 use super::subscription::Defaults;
 use crate::gateway::Principal;
 
@@ -28,8 +29,8 @@ use crate::gateway::Principal;
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
-/// Bytes of the events of a page, unless there is one event: clients take 4 MiB unless they are told otherwise.
-const PAGE_BYTES: usize = 3 << 20;
+/// Dead letters that a call may name: what is said of each fits into the answer.
+const MAX_NAMED: usize = 10_000;
 
 /// The calls of the service but for `Connect`, whose frames are not decoded: see [`Connected`].
 #[derive(Clone, Debug)]
@@ -122,21 +123,13 @@ impl EventBusService for Service {
             0 => PAGE,
             size => size.min(MAX_PAGE),
         };
-        let letters = self.bus().dead_letters.list(whose(&subscription), after, size + 1).await;
-        let mut letters = letters.map_err(|error| failed(&error))?;
-        let mut bytes = 0;
-        let fitting = letters.iter().take_while(|letter| {
-            bytes += letter.letter.event.len();
-            bytes <= PAGE_BYTES
-        });
-        let fitting = fitting.count().clamp(1, size);
-        let has_more = letters.len() > fitting;
-        letters.truncate(fitting);
-        let next_page_token = match letters.last() {
-            Some(last) if has_more => last.id.to_string(),
+        let page = self.bus().dead_letters.page(whose(&subscription), after, size).await;
+        let page = page.map_err(|error| failed(&error))?;
+        let next_page_token = match page.last() {
+            Some(last) if page.has_more => last.to_string(),
             _ => String::new(),
         };
-        let letters = letters.into_iter().map(convert::letter).collect();
+        let letters = page.letters.into_iter().map(convert::letter).collect();
         Ok(Response::new(pb::ListDeadLettersResponse { letters, next_page_token }))
     }
 
@@ -146,8 +139,11 @@ impl EventBusService for Service {
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
         let pb::RedriveDeadLettersRequest { ids, subscription } = request.into_inner();
         must_choose(&ids, &subscription)?;
-        let (count, problems) =
-            self.bus().redrive(whose(&subscription), &ids).await.map_err(|error| failed(&error))?;
+        let redrive = match ids.is_empty() {
+            true => self.bus().redrive_all(&subscription).await,
+            false => self.bus().redrive(&ids, whose(&subscription)).await,
+        };
+        let Redrive { count, problems } = redrive.map_err(|error| failed(&error))?;
         Ok(Response::new(pb::RedriveDeadLettersResponse { count, problems }))
     }
 
@@ -191,8 +187,12 @@ fn whose(subscription: &str) -> Option<&str> {
 
 /// Nobody deletes or delivers everything by leaving out everything.
 fn must_choose(ids: &[u64], subscription: &str) -> Result<(), Status> {
-    match ids.is_empty() && subscription.is_empty() {
-        true => Err(Status::invalid_argument("say which: ids, or a subscription for all of its own")),
-        false => Ok(()),
+    if ids.is_empty() && subscription.is_empty() {
+        return Err(Status::invalid_argument("say which: ids, or a subscription for all of its own"));
     }
+    if ids.len() > MAX_NAMED {
+        let message = format!("{} ids; a call names {MAX_NAMED} at most", ids.len());
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
 }

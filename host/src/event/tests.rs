@@ -12,6 +12,7 @@ use tonic::Code;
 use super::local::EventBus;
 use super::participant::Permissions;
 use super::peer::{Peer, event, events, group, names, to};
+use super::redrive::Redrive;
 use super::*;
 use crate::config::{EventsConfig, Fsync, JournalConfig, TopicConfig};
 
@@ -253,14 +254,14 @@ async fn dead_letters_outlive_the_host_and_can_be_delivered_again() {
     drop(bus);
 
     let bus = open(directory.path()).await;
-    let letters = bus.bus().dead_letters.list(Some("billing"), 0, 10).await.unwrap();
+    let letters = bus.bus().dead_letters.page(Some("billing"), 0, 10).await.unwrap().letters;
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].letter.reason.as_str(), letters[0].letter.place), ("no such order", Some(1)));
     let mut one = peer(&bus).await;
     one.subscribe(1, durable("billing"), 100).await;
-    assert_eq!(bus.bus().redrive(Some("billing"), &[]).await.unwrap(), (1, vec![]));
+    assert_eq!(bus.bus().redrive_all("billing").await.unwrap(), Redrive { count: 1, problems: vec![] });
     assert_eq!(one.delivered().await, (1, names(&[0])), "the other was handled, and does not come again");
-    let hidden = bus.bus().dead_letters.list(None, 0, 10).await.unwrap();
+    let hidden = bus.bus().dead_letters.page(None, 0, 10).await.unwrap().letters;
     assert!(hidden.is_empty(), "it is with its subscription");
     // The host ends before it is handled: the letter is there again.
     drop(one);
@@ -270,7 +271,7 @@ async fn dead_letters_outlive_the_host_and_can_be_delivered_again() {
     let bus = open(directory.path()).await;
     let mut one = peer(&bus).await;
     one.subscribe(1, durable("billing"), 100).await;
-    let (count, problems) = bus.bus().redrive(Some("billing"), &[]).await.unwrap();
+    let Redrive { count, problems } = bus.bus().redrive_all("billing").await.unwrap();
     assert_eq!((count, problems.len()), (1, 0), "{problems:?}");
     let (number, _) = one.delivered().await;
     one.acknowledge(1, vec![number], vec![]);
@@ -279,7 +280,7 @@ async fn dead_letters_outlive_the_host_and_can_be_delivered_again() {
     drop((one, bus));
 
     let bus = open(directory.path()).await;
-    assert!(bus.bus().dead_letters.list(None, 0, 10).await.unwrap().is_empty(), "it was handled");
+    assert!(bus.bus().dead_letters.page(None, 0, 10).await.unwrap().letters.is_empty(), "it was handled");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use rusqlite::Connection;
 
 pub(super) use append::Appender;
 pub(crate) use cursor::Cursor;
-pub(crate) use dead_letter::{DeadLetter, NewDeadLetter};
+pub(crate) use dead_letter::{DeadLetter, DeadLetterPage, NewDeadLetter};
 pub(super) use files::Files;
 pub(super) use open::{Findings, open};
 pub(crate) use read::Read;

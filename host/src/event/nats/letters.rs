@@ -5,16 +5,20 @@ use std::time::SystemTime;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind};
+use bytes::Bytes;
 use plugmesh::cloudevents::v1::CloudEvent;
 use plugmesh::event::v1 as pb;
 use prost::Message as _;
 
-use super::super::journal::{Change, Committed, DeadLetter, JournalError, NewDeadLetter};
+use super::super::journal::{Change, Committed, DeadLetter, DeadLetterPage, JournalError, NewDeadLetter};
 use super::Nats;
 
 /// Letters that are read at once, and their bytes.
-const PAGE: usize = 256;
-const BYTES: usize = 4 << 20;
+const READ: usize = 256;
+const READ_BYTES: usize = 4 << 20;
+
+/// What could not be done.
+const SHOW: &str = "show a dead letter";
 
 impl Nats {
     /// Makes changes in their order, until one fails.
@@ -70,28 +74,23 @@ impl Nats {
         }
     }
 
-    /// Dead letters of a subscription, or of all, whose id is above `after`, the oldest first.
+    /// A page of the dead letters of a subscription, or of all, whose id is above `after`.
     pub(in super::super) async fn dead_letters(
         &self,
         subscription: Option<&str>,
         after: u64,
         most: usize,
-    ) -> Result<Vec<DeadLetter>, JournalError> {
-        let (mut found, mut after) = (Vec::new(), after);
+    ) -> Result<DeadLetterPage, JournalError> {
+        let (mut found, mut after) = (DeadLetterPage::up_to(most), after);
         loop {
             let from = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
-            let fetched = self.fetch(&self.names.letters, from, PAGE, BYTES).await?;
+            let fetched = self.fetch(&self.names.letters, from, READ, READ_BYTES).await?;
             for message in &fetched.messages {
                 let Ok(info) = message.info() else { continue };
                 after = info.stream_sequence;
-                let letter = pb::DeadLetter::decode(message.payload.clone());
-                let is_sound = letter.is_ok();
-                let letter = letter.unwrap_or_default();
-                if subscription.is_some_and(|subscription| subscription != letter.subscription) {
-                    continue;
-                }
-                found.push(DeadLetter { id: after, letter: read(letter), is_sound });
-                if found.len() >= most {
+                let letter = read(after, message.payload.clone());
+                let is_wanted = subscription.is_none_or(|name| name == letter.letter.subscription);
+                if is_wanted && !found.add(letter) {
                     return Ok(found);
                 }
             }
@@ -100,17 +99,32 @@ impl Nats {
             }
         }
     }
+
+    /// A dead letter, if there is one with that id.
+    pub(in super::super) async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
+        let stream = self.context.get_stream_no_info(&self.names.letters).await;
+        let stream = stream.map_err(|error| self.broken(SHOW, error))?;
+        match stream.get_raw_message(id).await {
+            Ok(message) => Ok(Some(read(id, message.payload))),
+            Err(error) if is_nothing(&error) => Ok(None),
+            Err(error) => Err(self.broken(SHOW, error)),
+        }
+    }
 }
 
 fn is_nothing(error: &RawMessageError) -> bool {
     matches!(error.kind(), RawMessageErrorKind::NoMessageFound)
 }
 
-fn read(letter: pb::DeadLetter) -> NewDeadLetter {
+/// A letter as it was kept, or what shows that one was.
+fn read(id: u64, payload: Bytes) -> DeadLetter {
+    let letter = pb::DeadLetter::decode(payload);
+    let is_sound = letter.is_ok();
+    let letter = letter.unwrap_or_default();
     let time = |time: Option<prost_types::Timestamp>| {
         time.and_then(|time| SystemTime::try_from(time).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
     };
-    NewDeadLetter {
+    let letter = NewDeadLetter {
         cause: letter.cause(),
         subscription: letter.subscription,
         place: None,
@@ -119,5 +133,6 @@ fn read(letter: pb::DeadLetter) -> NewDeadLetter {
         attempts: letter.attempts,
         first_delivered: time(letter.first_delivered),
         given_up: time(letter.given_up),
-    }
+    };
+    DeadLetter { id, letter, is_sound }
 }

@@ -12,6 +12,7 @@ use tonic::Code;
 use self::server::Server;
 use super::super::participant::Permissions;
 use super::super::peer::{Peer, events, group, names, to};
+use super::super::redrive::Redrive;
 use super::super::*;
 use crate::config::{EventsConfig, NatsConfig};
 
@@ -267,7 +268,7 @@ async fn a_dead_letter_holds_the_event_and_is_seen_on_both_hosts() {
     };
     here.acknowledge(1, vec![], vec![nack]);
     let letters = loop {
-        let letters = other.bus().dead_letters.list(None, 0, 10).await.unwrap();
+        let letters = other.bus().dead_letters.page(None, 0, 10).await.unwrap().letters;
         if !letters.is_empty() {
             break letters;
         }
@@ -280,9 +281,12 @@ async fn a_dead_letter_holds_the_event_and_is_seen_on_both_hosts() {
     // Redriven on the other host, handled there, and gone from both.
     let mut there = peer(&other).await;
     there.subscribe(1, durable("billing"), 10).await;
-    assert_eq!(other.bus().redrive(None, &[letters[0].id]).await.unwrap(), (1, vec![]));
+    assert_eq!(
+        other.bus().redrive(&[letters[0].id], None).await.unwrap(),
+        Redrive { count: 1, problems: vec![] }
+    );
     assert_eq!(handle(&mut there, 1).await, names(&[0]));
-    while !one.bus().dead_letters.list(None, 0, 10).await.unwrap().is_empty() {
+    while !one.bus().dead_letters.page(None, 0, 10).await.unwrap().letters.is_empty() {
         tokio::task::yield_now().await;
     }
 }

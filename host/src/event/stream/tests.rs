@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::super::bus::Limits;
 use super::super::participant::{Permissions, Until};
 use super::super::peer::{Peer, bus, bus_with, defaults, event, events, group, names, to};
+use super::super::redrive::Redrive;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +123,7 @@ async fn a_publisher_may_wait_for_the_handlers() {
     let (_, results) = publisher.published().await;
     let expected = EventResult { index: 0, given_up: vec!["audit".to_owned()], ..EventResult::default() };
     assert_eq!(results, [expected]);
-    let letters = bus.dead_letters.list(None, 0, 10).await.unwrap();
+    let letters = bus.dead_letters.page(None, 0, 10).await.unwrap().letters;
     assert_eq!(letters.len(), 1);
     assert_eq!(
         (&*letters[0].letter.subscription, letters[0].letter.reason.as_str()),
@@ -166,11 +167,46 @@ async fn a_failed_event_comes_again_after_a_pause() {
     assert_eq!(began.elapsed().as_secs(), 1);
     // And nobody answers for it in time.
     tokio::time::sleep(Duration::from_secs(31)).await;
-    let letters = bus.dead_letters.list(Some("billing"), 0, 10).await.unwrap();
+    let letters = bus.dead_letters.page(Some("billing"), 0, 10).await.unwrap().letters;
     assert_eq!(
         (letters[0].letter.attempts, letters[0].letter.reason.as_str()),
         (2, "not acknowledged within 30s")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_dead_letters_are_redriven_as_there_is_room_for() {
+    let bus = bus();
+    let (publisher, mut peer) = (Peer::connect(&bus).await, Peer::connect(&bus).await);
+    peer.subscribe(1, Subscription { queue: 2, ..group("a", "billing") }, 10).await;
+    for first in [0, 2] {
+        publisher.publish(1, Ack::Accepted, &events("a", first..first + 2));
+        let (number, _) = peer.delivered().await;
+        let never = |sequence| Nack { sequence, give_up: true, ..Nack::default() };
+        peer.acknowledge(1, vec![], vec![never(number), never(number + 1)]);
+        assert_eq!(peer.told_by_now().await, None);
+    }
+    let full = |what: &str| format!("{what}: billing is full; try again when it has handled what it has");
+    let Redrive { count, problems } = bus.redrive_all("billing").await.unwrap();
+    assert_eq!((count, problems), (2, vec![full("3 and later ones")]));
+    let Redrive { count, problems } = bus.redrive(&[1, 3, 9], None).await.unwrap();
+    let expected = vec![
+        "1: it is with billing already".to_owned(),
+        full("3"),
+        "9: there is no such dead letter".to_owned(),
+    ];
+    assert_eq!((count, problems), (0, expected));
+    let (number, ids) = peer.delivered().await;
+    assert_eq!(ids, names(&[0, 1]));
+    peer.acknowledge(1, vec![number, number + 1], vec![]);
+    assert_eq!(peer.told_by_now().await, None);
+    let other = bus.redrive(&[3], Some("audit")).await.unwrap();
+    assert_eq!(other.problems, ["3: there is no such dead letter"]);
+    assert_eq!(bus.dead_letters.purge(Some("audit"), &[3]).await.unwrap(), 0);
+    assert_eq!(bus.dead_letters.purge(None, &[3, 9]).await.unwrap(), 1);
+    assert_eq!(bus.redrive_all("billing").await.unwrap(), Redrive { count: 1, problems: vec![] });
+    assert_eq!(peer.delivered().await.1, names(&[3]));
+    assert_eq!(bus.dead_letters.purge(Some("billing"), &[]).await.unwrap(), 0, "it is with its subscription");
 }
 
 #[tokio::test(start_paused = true)]

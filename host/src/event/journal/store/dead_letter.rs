@@ -13,6 +13,9 @@ use crate::event::journal::row::checksum_of;
 /// Bytes of a reason that are kept: what a handler said, for people.
 const MAX_REASON_BYTES: usize = 1024;
 
+/// Bytes of the events of a page: with the rest of the letters they fit into a gRPC message of the usual 4 MiB.
+const PAGE_BYTES: usize = 3 << 20;
+
 /// Columns of a dead letter, as [`NewDeadLetter::read`] takes them.
 pub(super) const COLUMNS: &str =
     "id, subscription, place, event, cause, reason, attempts, first_delivered, given_up, crc";
@@ -47,6 +50,40 @@ pub(crate) struct DeadLetter {
     pub(crate) letter: NewDeadLetter,
     /// Whether it is what was written. One that is not is shown, too, as far as it can be read.
     pub(crate) is_sound: bool,
+}
+
+/// Some dead letters, the oldest first: so many that memory is bounded whatever they hold, and one at least if there is any.
+#[derive(Debug)]
+pub(crate) struct DeadLetterPage {
+    /// What was found.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// Whether there are more behind them.
+    pub(crate) has_more: bool,
+    most: usize,
+    bytes: usize,
+}
+
+impl DeadLetterPage {
+    /// None yet, and not more than `most`.
+    pub(crate) fn up_to(most: usize) -> Self {
+        Self { letters: Vec::new(), has_more: false, most, bytes: 0 }
+    }
+
+    /// Takes one more, unless it is too much: `false`.
+    pub(crate) fn add(&mut self, letter: DeadLetter) -> bool {
+        self.bytes += letter.letter.event.len();
+        self.has_more =
+            !self.letters.is_empty() && (self.letters.len() >= self.most || self.bytes > PAGE_BYTES);
+        if !self.has_more {
+            self.letters.push(letter);
+        }
+        !self.has_more
+    }
+
+    /// The id of the last one.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.letters.last().map(|letter| letter.id)
+    }
 }
 
 impl NewDeadLetter {
@@ -166,13 +203,18 @@ impl Store {
         subscription: Option<&str>,
         after: u64,
         most: usize,
-    ) -> rusqlite::Result<Vec<DeadLetter>> {
+    ) -> rusqlite::Result<DeadLetterPage> {
         let condition = if subscription.is_some() { "subscription=?1 AND" } else { "?1 IS NULL AND" };
-        let sql =
-            format!("SELECT {COLUMNS} FROM dead_letters WHERE {condition} id > ?2 ORDER BY id LIMIT ?3");
+        let sql = format!("SELECT {COLUMNS} FROM dead_letters WHERE {condition} id > ?2 ORDER BY id");
         let mut select = self.connection.prepare_cached(&sql)?;
-        let after = after.min(i64::MAX as u64);
-        select.query_map((subscription, after, i64::try_from(most).unwrap_or(i64::MAX)), read)?.collect()
+        let mut rows = select.query((subscription, after.min(i64::MAX as u64)))?;
+        let mut found = DeadLetterPage::up_to(most);
+        while let Some(row) = rows.next()? {
+            if !found.add(read(row)?) {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     pub(in crate::event::journal) fn dead_letter(&self, id: u64) -> rusqlite::Result<Option<DeadLetter>> {

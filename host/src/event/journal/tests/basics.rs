@@ -146,12 +146,8 @@ async fn a_search_backwards_is_bounded() {
     assert_eq!(journal.find_newest("5", 2_000).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn cursors_and_dead_letters_change_together() {
-    let directory = directory();
-    let (journal, _) = open(directory.path()).await;
-    let cursor = |floor, state| Cursor { name: "billing".to_owned(), floor, state: bytes(state) };
-    let letter = |subscription: &str, event| NewDeadLetter {
+fn letter(subscription: &str, event: &'static str) -> NewDeadLetter {
+    NewDeadLetter {
         subscription: subscription.to_owned(),
         place: Some(7),
         event: bytes(event),
@@ -160,7 +156,19 @@ async fn cursors_and_dead_letters_change_together() {
         attempts: 3,
         first_delivered: SystemTime::UNIX_EPOCH + Duration::from_micros(1_234_567),
         given_up: SystemTime::UNIX_EPOCH + Duration::from_secs(2),
-    };
+    }
+}
+
+/// One more letter, with so many bytes.
+fn add(bytes: usize) -> Change {
+    Change::AddDeadLetter(NewDeadLetter { event: vec![0; bytes].into(), ..letter("billing", "") })
+}
+
+#[tokio::test]
+async fn cursors_and_dead_letters_change_together() {
+    let directory = directory();
+    let (journal, _) = open(directory.path()).await;
+    let cursor = |floor, state| Cursor { name: "billing".to_owned(), floor, state: bytes(state) };
     let done = journal.commit(vec![
         Change::SaveCursor(cursor(5, "five")),
         Change::SaveCursor(Cursor { name: "gone".to_owned(), ..cursor(1, "") }),
@@ -179,15 +187,15 @@ async fn cursors_and_dead_letters_change_together() {
 
     let (journal, opened) = open(directory.path()).await;
     assert_eq!(opened.cursors, [cursor(9, "nine")]);
-    let all = journal.dead_letters(None, 0, 10).await.unwrap();
+    let all = journal.dead_letters(None, 0, 10).await.unwrap().letters;
     assert_eq!(all.iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 3]);
     assert!(all.iter().all(|letter| letter.is_sound));
     let expected = NewDeadLetter { reason: "ü".repeat(512), ..letter("billing", "first") };
     assert_eq!(all[0].letter, expected, "and no more than a KiB of what was said");
     assert_eq!(all[1].letter.place, None);
-    assert_eq!(journal.dead_letters(Some("other".to_owned()), 0, 10).await.unwrap(), all[1..]);
-    assert_eq!(journal.dead_letters(None, 1, 10).await.unwrap(), all[1..]);
-    assert_eq!(journal.dead_letters(None, 0, 1).await.unwrap(), all[..1]);
+    assert_eq!(journal.dead_letters(Some("other".to_owned()), 0, 10).await.unwrap().letters, all[1..]);
+    assert_eq!(journal.dead_letters(None, 1, 10).await.unwrap().letters, all[1..]);
+    assert_eq!(journal.dead_letters(None, 0, 1).await.unwrap().letters, all[..1]);
     assert_eq!(journal.dead_letter(3).await.unwrap().as_ref(), Some(&all[1]));
     assert_eq!(journal.dead_letter(2).await.unwrap(), None);
     assert_eq!(journal.count_dead_letters("billing".to_owned()).await.unwrap(), 1);
@@ -203,20 +211,8 @@ async fn the_oldest_dead_letters_make_room() {
     let bounds =
         JournalOptions { max_dead_letters: 3, max_dead_letter_bytes: 100, ..options(directory.path()) };
     let (journal, _) = Journal::open(bounds).await.unwrap();
-    let add = |event: usize| {
-        Change::AddDeadLetter(NewDeadLetter {
-            subscription: "billing".to_owned(),
-            place: None,
-            event: vec![0; event].into(),
-            cause: Cause::MaxAttempts,
-            reason: String::new(),
-            attempts: 1,
-            first_delivered: SystemTime::now(),
-            given_up: SystemTime::now(),
-        })
-    };
     let left = async || {
-        let letters = journal.dead_letters(None, 0, 100).await.unwrap();
+        let letters = journal.dead_letters(None, 0, 100).await.unwrap().letters;
         letters.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
     };
     let done = journal.commit(vec![add(1), add(1), add(1), add(1), add(1)]).await.unwrap();
@@ -227,6 +223,26 @@ async fn the_oldest_dead_letters_make_room() {
     assert_eq!(left().await, [7], "one is kept, however large");
     let stats = journal.stats().await.unwrap();
     assert_eq!((stats.dead_letters, stats.dead_letters_dropped), (1, 6));
+}
+
+#[tokio::test]
+async fn a_page_of_dead_letters_is_bounded_in_bytes() {
+    let directory = directory();
+    let (journal, _) = open(directory.path()).await;
+    for bytes in [1 << 20, 1 << 20, 1 << 20, 1, 3 << 20] {
+        journal.commit(vec![add(bytes)]).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = journal.dead_letters(None, after, 100).await.unwrap();
+        pages.push(page.letters.len());
+        after = page.last().unwrap();
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(pages, [3, 1, 1], "3 MiB each, and one that is larger alone");
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn dead_letters_are_bounded() {
         given_up += ids.len();
     }
     let letters = loop {
-        let letters = bus.bus().dead_letters.list(None, 0, 10).await.unwrap();
+        let letters = bus.bus().dead_letters.page(None, 0, 10).await.unwrap().letters;
         if letters.last().is_some_and(|letter| letter.id == 3) {
             break letters;
         }
