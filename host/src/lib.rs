@@ -37,7 +37,6 @@ pub mod identity;
 pub mod instance;
 pub mod launch;
 pub mod name;
-#[cfg_attr(not(test), expect(dead_code, reason = "the route does not use all of it yet"))]
 mod resilience;
 pub mod route;
 pub mod span;

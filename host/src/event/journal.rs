@@ -184,16 +184,8 @@ impl Journal {
         self.streams.iter().position(|known| known == name).map(StreamId)
     }
 
-    /// Records events. They are as durable as their stream says once this returns.
-    ///
-    /// # Errors
-    /// Nothing was recorded, except that [`JournalError::Failed`] cannot tell.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus does not ask for it yet"))]
-    pub(crate) async fn append(&self, stream: StreamId, run: Run) -> Result<Appended, JournalError> {
-        self.begin_append(stream, run).await?.await
-    }
-
-    /// As [`append`](Self::append), and returns as soon as it is the journal's turn: what is begun first has the lower places.
+    /// Records events, in the order in which it is called: returns as soon as it is the journal's turn. They are as durable as their stream
+    /// says when the [`Appending`] is done.
     ///
     /// # Errors
     /// It is closed, or there are too many bytes.
@@ -203,21 +195,11 @@ impl Journal {
         Ok(Appending { done, path: self.shared.path.clone() })
     }
 
-    /// Records all of some runs, or nothing of them, whatever their streams. Their places follow each other.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus does not ask for it yet"))]
-    pub(crate) async fn append_all(&self, runs: Vec<(StreamId, Run)>) -> Result<Vec<Appended>, JournalError> {
-        let bytes = runs.iter().map(|(_, run)| run.bytes().len()).sum();
-        self.write(bytes, |answer| Write::AppendAll { runs, answer }).await
-    }
-
     /// Makes all of some changes, or none. They survive the end of the process, and not always the loss of power: a subscription is then
     /// where it was before, with its dead letters.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Nothing was changed, except that [`JournalError::Failed`] cannot tell.
     pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<Committed, JournalError> {
         let bytes = changes.iter().map(Change::bytes).sum();
         self.write(bytes, |answer| Write::Change { changes, answer }).await
@@ -319,15 +301,6 @@ impl Journal {
     /// The database cannot be read.
     pub(crate) async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
         self.ask(move |writer| writer.with_store(|store| store.dead_letter(id))).await
-    }
-
-    /// How many dead letters a subscription has.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bus does not ask for it yet"))]
-    pub(crate) async fn count_dead_letters(&self, subscription: String) -> Result<u64, JournalError> {
-        self.ask(move |writer| writer.with_store(|store| store.count_dead_letters(&subscription))).await
     }
 
     /// What it holds and has done.

@@ -100,8 +100,6 @@ pub(crate) struct Probe {
     breaker: Arc<Breaker>,
     /// Which of the probes of this breaker it is.
     generation: u64,
-    /// Whether it made the breaker half-open.
-    first: bool,
 }
 
 impl Breaker {
@@ -137,8 +135,9 @@ impl Breaker {
         self.gate.next_probe_at()
     }
 
-    /// The calls of the last seconds and how many failed, for people.
-    pub(crate) fn counts(&self, now: Moment) -> Counts {
+    /// The calls of the last seconds and how many failed.
+    #[cfg(test)]
+    fn counts(&self, now: Moment) -> Counts {
         self.window.0.totals(now)
     }
 
@@ -147,8 +146,8 @@ impl Breaker {
         if self.gate.next_probe_at().is_none_or(|due| now < due) {
             return None;
         }
-        let (generation, first) = self.inner().take_probe(now, &self.gate)?;
-        Some(Probe { breaker: Arc::clone(self), generation, first })
+        let generation = self.inner().take_probe(now, &self.gate)?;
+        Some(Probe { breaker: Arc::clone(self), generation })
     }
 
     /// Takes the verdict of a call that ended. Says what changed, to the one caller who changed it.
@@ -241,11 +240,6 @@ impl Breaker {
 }
 
 impl Probe {
-    /// Whether this probe made the breaker half-open, so that exactly one caller counts that.
-    pub(crate) fn is_first(&self) -> bool {
-        self.first
-    }
-
     /// Notes that the call was answered and goes on: the head of its response arrived, without a status. That
     /// is no verdict yet, but when the lease ends before the call does, it is a success. Says so if the
     /// breaker closes, which it does when enough calls have lasted that long before this one.

@@ -16,8 +16,8 @@
 
 mod window;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::window::{Sample, SampleWindow};
@@ -118,9 +118,10 @@ impl GradientLimit {
         self.limit.load(Relaxed)
     }
 
-    /// The latency without a queue as last measured, for people.
-    pub(crate) fn baseline(&self) -> Option<Duration> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The latency without a queue as last measured.
+    #[cfg(test)]
+    fn baseline(&self) -> Option<Duration> {
+        let inner = self.inner.lock().unwrap();
         inner.baseline.and_then(|nanos| Duration::try_from_secs_f64(nanos / 1e9).ok())
     }
 

@@ -57,10 +57,6 @@ struct Seen {
 }
 
 impl HashRing {
-    /// How much more than the mean a member may have in flight, unless somebody says otherwise: with a
-    /// quarter more, a key seldom has to leave its member, and none is far above the mean.
-    pub(crate) const DEFAULT_FACTOR: f64 = 1.25;
-
     /// The place of a key.
     pub(crate) fn hash(key: &[u8]) -> u64 {
         stable_hash(key)
@@ -101,7 +97,8 @@ impl HashRing {
     }
 
     /// The member that a key with this hash belongs to; `None` when no member has any weight.
-    pub(crate) fn lookup(&self, hash: u64) -> Option<usize> {
+    #[cfg(test)]
+    fn lookup(&self, hash: u64) -> Option<usize> {
         self.points.get(self.first_point(hash)).map(|point| point.member as usize)
     }
 

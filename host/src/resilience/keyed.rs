@@ -13,14 +13,15 @@ use super::token_bucket::Rate;
 /// Parts with a lock each, so that callers seldom wait for one another.
 const SHARDS: usize = 256;
 
-/// Keys in a part. Few enough to look through all of them when it is full, which takes about a microsecond.
+/// Keys in a part. Few enough to look through all of them when it is full, which takes about a microsecond. All parts have room for the
+/// callers of a host within the seconds that a bucket takes to fill, in 384 KiB.
 const KEYS_PER_SHARD: usize = 64;
 
 /// Token buckets by key, all with the same rate.
 ///
 /// A bucket that is full is the same as one that was forgotten, so full ones are dropped when room is
-/// needed, and nothing is lost by it. Only when [`KeyedBuckets::MAX_KEYS`] callers are all in debt is the one
-/// forgotten that would be out of debt first.
+/// needed, and nothing is lost by it. Only when all keys of a part are in debt is the one forgotten that would be out
+/// of debt first.
 #[derive(Debug)]
 pub(crate) struct KeyedBuckets {
     rate: Rate,
@@ -31,10 +32,6 @@ pub(crate) struct KeyedBuckets {
 }
 
 impl KeyedBuckets {
-    /// Keys that are remembered at most, 384 KiB: the callers of a host within the seconds that a bucket
-    /// takes to fill.
-    pub(crate) const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
-
     /// Every key has a full bucket.
     pub(crate) fn new(rate: Rate) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
@@ -59,7 +56,8 @@ impl KeyedBuckets {
     }
 
     /// How many keys are remembered.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 }
@@ -83,6 +81,8 @@ mod tests {
     use super::super::token_bucket::TokenBucket;
     use super::*;
 
+    const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
+
     fn at(millis: u64) -> Moment {
         Moment::from_nanos(millis * 1_000_000)
     }
@@ -98,12 +98,12 @@ mod tests {
     #[test]
     fn the_number_of_keys_is_bounded() {
         let buckets = KeyedBuckets::new(Rate::new(0.001, 1));
-        for key in 0..3 * KeyedBuckets::MAX_KEYS {
+        for key in 0..3 * MAX_KEYS {
             assert_eq!(buckets.try_take(&key, at(key as u64)), Ok(()));
         }
-        assert_eq!(buckets.len(), KeyedBuckets::MAX_KEYS);
+        assert_eq!(buckets.len(), MAX_KEYS);
         // The oldest had to go; the newest are still held to account.
-        let last = 3 * KeyedBuckets::MAX_KEYS - 1;
+        let last = 3 * MAX_KEYS - 1;
         assert!((last - 1_000..=last).all(|key| buckets.try_take(&key, at(last as u64)).is_err()));
     }
 
@@ -117,7 +117,7 @@ mod tests {
         for key in 0..40_000u64 {
             buckets.try_take(&key, at(key / 8)).unwrap();
         }
-        assert!(buckets.len() <= KeyedBuckets::MAX_KEYS);
+        assert!(buckets.len() <= MAX_KEYS);
         assert_eq!((0..10).filter(|_| buckets.try_take("debtor", at(5_000)).is_ok()).count(), 5);
     }
 

@@ -1,7 +1,7 @@
 //! Counting from many threads without one cache line that all of them write.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::available_parallelism;
 
 /// The most shards of a counter: with more, memory and reading cost more than the last conflicts do.
@@ -19,37 +19,6 @@ thread_local! {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Padded<T>(pub(super) T);
-
-/// A counter: adding is one relaxed addition on a shard that threads seldom share.
-#[derive(Debug)]
-pub(crate) struct ShardedCounter {
-    shards: Box<[Padded<AtomicU64>]>,
-}
-
-impl ShardedCounter {
-    /// A counter at zero.
-    pub(crate) fn new() -> Self {
-        Self { shards: shards() }
-    }
-
-    /// Adds `n`.
-    pub(crate) fn add(&self, n: u64) {
-        if let Some(shard) = mine(&self.shards) {
-            shard.0.fetch_add(n, Relaxed);
-        }
-    }
-
-    /// The sum of all that was added. What is added meanwhile may or may not be in it.
-    pub(crate) fn value(&self) -> u64 {
-        self.shards.iter().fold(0, |sum, shard| sum.wrapping_add(shard.0.load(Relaxed)))
-    }
-}
-
-impl Default for ShardedCounter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// As many as there are processors, as a power of two.
 pub(super) fn shards<T: Default>() -> Box<[Padded<T>]> {
@@ -73,17 +42,22 @@ fn number_thread() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     #[test]
     fn nothing_is_lost_between_threads() {
-        let counter = ShardedCounter::default();
+        let shards = shards::<AtomicU64>();
+        let add = |n| {
+            mine(&shards).unwrap().0.fetch_add(n, Relaxed);
+        };
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..50_000).for_each(|n| counter.add(n % 3)));
+                scope.spawn(|| (0..50_000).for_each(|n| add(n % 3)));
             }
         });
-        assert_eq!(counter.value(), 8 * 49_999);
+        assert_eq!(shards.iter().map(|shard| shard.0.load(Relaxed)).sum::<u64>(), 8 * 49_999);
     }
 
     #[test]

@@ -65,8 +65,9 @@ impl TokenBucket {
         }
     }
 
-    /// The tokens that are there, for people.
-    pub(crate) fn available(&self, now: Moment) -> u64 {
+    /// The tokens that are there.
+    #[cfg(test)]
+    fn available(&self, now: Moment) -> u64 {
         let until_full = Moment::from_nanos(self.full_at.load(Relaxed)).since(now);
         let filled = Duration::from_nanos(self.rate.depth).saturating_sub(until_full);
         super::clock::nanos(filled) / self.rate.interval

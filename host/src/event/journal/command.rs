@@ -51,15 +51,13 @@ pub(crate) struct Committed {
 /// Something that is done in a transaction, together with others that wait.
 pub(super) enum Write {
     Append { run: (StreamId, Run), answer: Answer<Appended> },
-    AppendAll { runs: Vec<(StreamId, Run)>, answer: Answer<Vec<Appended>> },
     Change { changes: Vec<Change>, answer: Answer<Committed> },
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Appended(Vec<Appended>),
-    AppendedOne(Appended),
+    Appended(Appended),
     Changed(Committed),
     /// It would not fit.
     Refused,
@@ -73,11 +71,11 @@ pub(super) enum Command {
 }
 
 impl Write {
-    pub(super) fn runs(&self) -> &[(StreamId, Run)] {
+    /// Where it records events.
+    pub(super) fn stream(&self) -> Option<StreamId> {
         match self {
-            Self::Append { run, .. } => std::slice::from_ref(run),
-            Self::AppendAll { runs, .. } => runs,
-            Self::Change { .. } => &[],
+            Self::Append { run: (stream, _), .. } => Some(*stream),
+            Self::Change { .. } => None,
         }
     }
 
@@ -85,24 +83,18 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Change { changes, .. } => changes.iter().map(Change::bytes).sum(),
-            _ => self.runs().iter().map(|(_, run)| run.bytes().len()).sum(),
+            Self::Append { run: (_, run), .. } => run.bytes().len(),
         }
     }
 
     pub(super) fn answer(self, outcome: Result<Outcome, JournalError>) {
         // Whoever asked may have gone.
         match (self, outcome) {
-            (Self::Append { answer, .. }, Ok(Outcome::AppendedOne(appended))) => {
-                drop(answer.send(Ok(appended)))
-            }
-            (Self::AppendAll { answer, .. }, Ok(Outcome::Appended(appended))) => {
-                drop(answer.send(Ok(appended)))
-            }
+            (Self::Append { answer, .. }, Ok(Outcome::Appended(appended))) => drop(answer.send(Ok(appended))),
             (Self::Change { answer, .. }, Ok(Outcome::Changed(committed))) => {
                 drop(answer.send(Ok(committed)))
             }
             (Self::Append { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
-            (Self::AppendAll { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
             (Self::Change { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
             // An outcome is made from its write.
             (_, Ok(_)) => {}

@@ -21,6 +21,13 @@ fn options(directory: &Path) -> JournalOptions {
     options
 }
 
+impl Journal {
+    /// Records events and waits until that is done.
+    async fn append(&self, stream: StreamId, run: Run) -> Result<Appended, JournalError> {
+        self.begin_append(stream, run).await?.await
+    }
+}
+
 fn directory() -> TempDir {
     tempfile::tempdir().unwrap()
 }

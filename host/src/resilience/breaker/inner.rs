@@ -78,26 +78,26 @@ impl Inner {
         gate.open(now + self.last_open)
     }
 
-    /// Gives the number of a new probe, and whether it is the first since it opened. Whoever gets here has
+    /// Gives the number of a new probe. Whoever gets here has
     /// seen that one is due, but perhaps others have too.
-    pub(super) fn take_probe(&mut self, now: Moment, gate: &Gate) -> Option<(u64, bool)> {
+    pub(super) fn take_probe(&mut self, now: Moment, gate: &Gate) -> Option<u64> {
         if gate.next_probe_at().is_none_or(|due| now < due) {
             return None;
         }
-        let first = matches!(gate.state(), State::Open { .. });
+        let is_first = matches!(gate.state(), State::Open { .. });
         match self.probe {
             // It has gone well for the whole lease.
             Some(Outstanding { is_answered: true, .. }) => self.successes = self.successes.saturating_add(1),
             // One that hangs breaks the row.
             Some(Outstanding { is_answered: false, .. }) => self.successes = 0,
-            None if first => self.successes = 0,
+            None if is_first => self.successes = 0,
             None => {}
         }
         let generation = self.next_generation;
         self.next_generation += 1;
         self.probe = Some(Outstanding { generation, is_answered: false });
         gate.half_open(now + BreakerSettings::PROBE_LEASE);
-        Some((generation, first))
+        Some(generation)
     }
 
     /// Takes a probe back, so that the next caller may have one at once. Whether it still counted.

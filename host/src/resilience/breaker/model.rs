@@ -68,7 +68,6 @@ impl World {
             probe: call.probe.as_ref().map(|probe| Probe {
                 breaker: Arc::clone(&breakers[call.endpoint]),
                 generation: probe.generation,
-                first: probe.first,
             }),
             ..*call
         };

@@ -222,9 +222,4 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM dead_letters WHERE id=?1");
         self.connection.prepare_cached(&sql)?.query_row([id], read).optional()
     }
-
-    pub(in crate::event::journal) fn count_dead_letters(&self, subscription: &str) -> rusqlite::Result<u64> {
-        let sql = "SELECT count(*) FROM dead_letters WHERE subscription=?1";
-        self.connection.prepare_cached(sql)?.query_row([subscription], |row| row.get(0))
-    }
 }

@@ -34,7 +34,7 @@ async fn each_commit_of_a_safe_stream_waits_for_the_disk() {
         assert_eq!(disk.syncs() - before, expected);
     }
     let before = disk.syncs();
-    journal.append_all(vec![(fast, run([1])), (safe, run([2]))]).await.unwrap();
+    tokio::try_join!(journal.append(fast, run([1])), journal.append(safe, run([2]))).unwrap();
     assert_eq!(disk.syncs() - before, 1, "one that needs it is enough");
 }
 

@@ -1,5 +1,6 @@
 //! One transaction with all that waited.
 
+use crate::event::journal::StreamId;
 use crate::event::journal::clock::time;
 use crate::event::journal::command::{Appended, Change, Committed, Outcome, Write};
 use crate::event::journal::options::Fsync;
@@ -19,8 +20,9 @@ pub(super) struct Done {
 
 /// Does all of `batch` that there is room for, or nothing.
 pub(super) fn run(store: &mut Store, batch: &[Write]) -> rusqlite::Result<Done> {
-    let has = |fsync| batch.iter().flat_map(Write::runs).any(|(stream, _)| store.fsync(stream.0) == fsync);
-    let fsync = if has(Fsync::Batch) { Fsync::Batch } else { Fsync::Os };
+    let is_safe = |stream: StreamId| store.fsync(stream.0) == Fsync::Batch;
+    let has_safe = batch.iter().filter_map(Write::stream).any(is_safe);
+    let fsync = if has_safe { Fsync::Batch } else { Fsync::Os };
     let room = store.room()?;
     let dropped = store.ledger.dead_letters_dropped;
     store.begin(fsync)?;
@@ -41,22 +43,18 @@ fn fill(store: &mut Store, batch: &[Write], mut room: u64) -> rusqlite::Result<V
     let mut appender = Appender::new(store);
     let recorded = time(appender.recorded());
     for write in batch {
-        let need = write.bytes() as u64 + ROW_BYTES * write.runs().len() as u64;
-        if let Write::Change { changes, .. } = write {
-            outcomes.push(Outcome::Changed(change(store, changes)?));
-            continue;
-        }
-        let Some(left) = room.checked_sub(need) else {
-            outcomes.push(Outcome::Refused);
-            continue;
-        };
-        room = left;
-        let mut push = |(stream, run): &(crate::event::journal::StreamId, _)| {
-            appender.push(store, stream.0, run).map(|first_place| Appended { first_place, recorded })
-        };
         outcomes.push(match write {
-            Write::Append { run, .. } => Outcome::AppendedOne(push(run)?),
-            _ => Outcome::Appended(write.runs().iter().map(push).collect::<Result<_, _>>()?),
+            Write::Change { changes, .. } => Outcome::Changed(change(store, changes)?),
+            Write::Append { run: (stream, run), .. } => {
+                match room.checked_sub(run.bytes().len() as u64 + ROW_BYTES) {
+                    None => Outcome::Refused,
+                    Some(left) => {
+                        room = left;
+                        let first_place = appender.push(store, stream.0, run)?;
+                        Outcome::Appended(Appended { first_place, recorded })
+                    }
+                }
+            }
         });
     }
     appender.finish(store)?;
