@@ -228,3 +228,6 @@ impl Store {
         self.connection.query_row("SELECT count(*) FROM damaged", [], |row| row.get(0))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,12 +109,15 @@ pub(super) fn ensure_stream(connection: &Connection, config: &StreamConfig) -> r
         return Ok(id);
     }
     let insert = "INSERT INTO streams(name, max_age, max_bytes, max_events) VALUES(?1, ?2, ?3, ?4)";
-    connection.execute(insert, limits)?;
-    let id = connection.last_insert_rowid();
-    connection.execute_batch(&format!(
+    // Whoever finds the name finds the table as well.
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute(insert, limits)?;
+    let id = transaction.last_insert_rowid();
+    transaction.execute_batch(&format!(
         "CREATE TABLE stream_{id}(place INTEGER PRIMARY KEY, count INTEGER, recorded INTEGER,
             events_before INTEGER, bytes_before INTEGER, crc INTEGER, events BLOB);"
     ))?;
+    transaction.commit()?;
     Ok(id)
 }
 
