@@ -116,7 +116,7 @@ pub(crate) fn beside_name(subscriptions: usize) -> String {
 }
 
 /// Events that wait for a subscriber that takes none.
-pub(crate) const BACKLOGS: [u64; 2] = [100_000, 1_000_000];
+pub(crate) const BACKLOGS: [u64; 2] = [1_000_000, 4_000_000];
 
 /// Subscriptions that want none of the events.
 pub(crate) const BESIDE: [usize; 2] = [1, 10_000];

@@ -47,6 +47,6 @@ fn start_with(args: &[&str], cpus: Cpus) -> Result<(Process, Place), Missing> {
 
 /// A connection to it.
 pub(crate) async fn connect(address: &str) -> Result<Client, BoxError> {
-    // As many messages as the bus lets a subscriber have, and more, so that none is dropped.
-    Ok(async_nats::ConnectOptions::new().subscription_capacity(1 << 20).connect(address).await?)
+    // More than a cell publishes, so that the client drops none: nothing in NATS has a publisher wait for a subscriber.
+    Ok(async_nats::ConnectOptions::new().subscription_capacity(1 << 24).connect(address).await?)
 }
