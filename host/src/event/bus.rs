@@ -18,7 +18,7 @@ use super::outbox::End;
 use super::participant::{Participant, Until};
 use super::progress::Progress;
 use super::recorder::refusal;
-use super::subscription::{Consequences, Counted, Identity, Mode, Spec, Standing, Subscription};
+use super::subscription::{Consequences, Counted, Identity, Mode, Spec, Standing, Subscription, is_name};
 use super::timekeeper::Timekeeper;
 use super::topics::Topics;
 
@@ -298,7 +298,7 @@ impl Bus {
                     self.remove(&mut groups, &subscription);
                 }
                 None if is_parked() => {}
-                None if self.shares_names() => is_elsewhere = true,
+                None if self.shares_names() && is_name(name) => is_elsewhere = true,
                 None => return Err((Code::NotFound, format!("there is no durable name {name:?}"))),
             }
         }

@@ -83,7 +83,7 @@ impl Nats {
     ) -> Result<DeadLetterPage, JournalError> {
         let (mut found, mut after) = (DeadLetterPage::up_to(most), after);
         loop {
-            let from = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
+            let from = DeliverPolicy::ByStartSequence { start_sequence: after.saturating_add(1) };
             let fetched = self.fetch(&self.names.letters, from, READ, READ_BYTES).await?;
             for message in &fetched.messages {
                 let Ok(info) = message.info() else { continue };
@@ -102,6 +102,10 @@ impl Nats {
 
     /// A dead letter, if there is one with that id.
     pub(in super::super) async fn dead_letter(&self, id: u64) -> Result<Option<DeadLetter>, JournalError> {
+        // The server takes it for a bad question.
+        if id == 0 {
+            return Ok(None);
+        }
         let stream = self.context.get_stream_no_info(&self.names.letters).await;
         let stream = stream.map_err(|error| self.broken(SHOW, error))?;
         match stream.get_raw_message(id).await {

@@ -287,12 +287,13 @@ pub(in super::super) fn start(said: Option<&v1::Start>) -> Result<Start, BadSubs
     })
 }
 
+/// Whether a group or a durable name can be called that.
+pub(in super::super) fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ')
+}
+
 fn members(what: &v1::Subscription, defaults: &Defaults) -> Result<Members, BadSubscription> {
-    let name = |name: &str| {
-        let is_sound =
-            (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| !c.is_control() && c != ' ');
-        is_sound.then(|| name.to_owned()).ok_or(BadSubscription::Name)
-    };
+    let name = |name: &str| is_name(name).then(|| name.to_owned()).ok_or(BadSubscription::Name);
     if !what.durable_name.is_empty() {
         return match what.members {
             None => name(&what.durable_name).map(Members::Durable),

@@ -161,3 +161,16 @@ async fn a_stream_that_is_made_anew_is_told() {
     reader.subscribe(2, from(At::Beginning(true), spilled()), 100).await;
     assert_eq!(delivered(&mut reader, 2).await, (names(&[5, 6]), vec![1, 2]));
 }
+
+#[tokio::test]
+async fn what_cannot_be_is_not_there() {
+    let server = server!();
+    let bus = open(&server).await;
+    let letters = &bus.bus().dead_letters;
+    assert!(letters.page(None, u64::MAX, 10).await.unwrap().letters.is_empty());
+    for id in [0, 1, u64::MAX] {
+        assert_eq!(letters.find(id).await.unwrap(), None);
+    }
+    let (code, _) = bus.bus().delete("").await.unwrap_err();
+    assert_eq!(code, Code::NotFound);
+}
