@@ -6,6 +6,7 @@
 //! - [`cloudevents`]: what an event is.
 //! - [`env`](mod@env): the environment variables that a host sets for a plugin it launches.
 //! - [`metadata`]: the gRPC metadata keys that the mesh gives a meaning to.
+//! - [`time`]: spans of time in messages.
 //! - [`FILE_DESCRIPTOR_SET`]: the descriptors of all of it, for server reflection.
 //!
 //! The messages are documented in the `.proto` files beside this one, whose comments are carried over
@@ -15,6 +16,7 @@ pub mod cloudevents;
 pub mod env;
 pub mod event;
 pub mod metadata;
+pub mod time;
 mod wire;
 
 pub use wire::WireError;

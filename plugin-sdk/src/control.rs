@@ -9,6 +9,7 @@ use plugmesh::plugin::v1::{
     ContractVersion, DrainRequest, DrainResponse, HandshakeRequest, HandshakeResponse, Phase,
     RunPhaseRequest, RunPhaseResponse,
 };
+use plugmesh::time::duration;
 use tonic::{Request, Response, Status};
 
 use crate::Context;
@@ -87,8 +88,7 @@ impl PluginService for Contract {
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
         let DrainRequest { session, grace } = request.into_inner();
         self.context.0.sessions.check_managed(session.as_ref())?;
-        let grace = grace.map(Duration::try_from).transpose();
-        let grace = grace.map_err(|_| Status::invalid_argument("the grace time is negative or too long"))?;
+        let grace = said("grace time", grace)?;
         match grace {
             Some(grace) => tracing::info!(grace_s = grace.as_secs_f32(), "the host asks to drain"),
             None => tracing::info!("the host asks to drain"),
@@ -105,8 +105,7 @@ impl Contract {
         let HandshakeRequest { host, session, instance, callback, limits, managed, lease, .. } = request;
         let session = session.filter(|session| !session.session_id.is_empty());
         let session = session.ok_or_else(|| Status::invalid_argument("the session has no id"))?;
-        let lease = lease.map(Duration::try_from).transpose();
-        let lease = lease.map_err(|_| Status::invalid_argument("the lease is negative or too long"))?;
+        let lease = said("lease", lease)?;
         let opened = Opened::new(session, host, instance, limits, managed, lease);
         let shared = &self.context.0;
         match shared.sessions.open(opened)? {
@@ -168,6 +167,12 @@ impl Phases {
             let _ = self.run(step).await;
         }
     }
+}
+
+/// A span of time that the host said, if it said one.
+fn said(what: &str, span: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+    let negative = || Status::invalid_argument(format!("the {what} is negative"));
+    span.map(|span| duration(&span).ok_or_else(negative)).transpose()
 }
 
 /// Awaits `work`, for no longer than `time` if that is given.

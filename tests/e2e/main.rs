@@ -15,6 +15,7 @@
 //! - `fallback`: what callers get when no instance of a plugin is there
 //! - `attach`: plugins that handle events
 //! - `event_faults`: bad events, broken streams, journals without room or in pieces
+//! - `babble`: streams and calls that say anything
 //! - `clock`: durable events of a host whose wall clock is set
 //! - `events`: publishing, subscribing, dead letters
 //! - `events_cli`: the same with the command line, and statistics
@@ -37,6 +38,7 @@
 
 mod accounts;
 mod attach;
+mod babble;
 mod balance;
 mod callbacks;
 mod calls;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use plugmesh::admin::v1 as pb;
 use plugmesh::admin::v1::admin_service_server::AdminService;
+use plugmesh::time::duration;
 use tokio::runtime::Handle;
 use tonic::{Request, Response, Status};
 
@@ -80,8 +81,8 @@ impl Service {
     fn grace(&self, grace: Option<prost_types::Duration>) -> Result<Duration, Status> {
         match grace {
             None => Ok(self.shared.config.drain_timeout),
-            Some(grace) => match Duration::try_from(grace) {
-                Ok(grace) if grace <= MAX_GRACE => Ok(grace),
+            Some(grace) => match duration(&grace) {
+                Some(grace) if grace <= MAX_GRACE => Ok(grace),
                 _ => Err(Status::invalid_argument("the grace must be between 0 s and 24 h")),
             },
         }

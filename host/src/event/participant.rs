@@ -13,6 +13,7 @@ use plugmesh::event::v1::{
     Acknowledge, BusFrame, Credit, Draining, EventResult, Gap, Nack, Problem, Published, Subscribe,
     Subscribed, Unsubscribed, Welcome,
 };
+use plugmesh::time::duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tonic::Code;
@@ -22,7 +23,7 @@ use super::entries::{Failure, MemberId};
 use super::outbox::{End, Next, Outbox, Ready};
 use super::parcel::Budget;
 use super::publish::Publisher;
-use super::subscription::{Answer, Defaults, Spec, Standing, Subscription};
+use super::subscription::{Answer, Defaults, MAX_SPAN, Spec, Standing, Subscription};
 
 /// What a participant may do.
 #[derive(Clone, Debug, Default)]
@@ -402,7 +403,7 @@ impl Attachment {
 fn failure(nack: Nack) -> Failure {
     Failure {
         reason: nack.reason,
-        delay: nack.delay.and_then(|delay| delay.try_into().ok()),
+        delay: nack.delay.as_ref().and_then(duration).map(|delay| delay.min(MAX_SPAN)),
         is_final: nack.give_up,
     }
 }

@@ -17,6 +17,7 @@ use plugmesh::event::frame::{EventsMessage, Incoming, client_frame};
 use plugmesh::event::stream;
 use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::{Ack, EventResult, Publish};
+use plugmesh::time::duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
@@ -162,7 +163,7 @@ where
         let head = Publish::read(&message, limits.frame_events, &mut spans)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let ack = Ack::try_from(head.ack).unwrap_or_default();
-        let said = head.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
+        let said = head.timeout.as_ref().and_then(duration);
         let events = spans.len() as u64;
         let publishing = Publishing::new(message, spans, ack, self.completions.clone(), self.next);
         self.next += 1;

@@ -20,7 +20,7 @@ pub(super) use self::arrive::{Coming, ReadEvents};
 pub(crate) use self::counts::Counted;
 pub(super) use self::counts::Counts;
 pub(super) use self::journaled::{Standing, Unsaved, Wanted};
-pub(super) use self::spec::{Defaults, Identity, Mode, Spec, is_name, start};
+pub(super) use self::spec::{Defaults, Identity, MAX_SPAN, Mode, Spec, is_name, start};
 use super::bounds::{Load, Overflow, Promise};
 use super::dead_letters::{self, Redriven};
 use super::durable::Worker;

@@ -11,6 +11,9 @@ use crate::{Call, Context};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest that an event is published again and again, a year: clocks cannot be set to any time.
+const LONGEST_WITHIN: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How long [`EventBus::publish_with_retry`] goes on, unless it is told.
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -78,7 +81,7 @@ impl EventBus {
         self.publish_within(event, ack, WITHIN).await
     }
 
-    /// The same, for at most so long.
+    /// The same, for at most so long, and a year at most.
     ///
     /// # Errors
     /// As [`publish_with_retry`](Self::publish_with_retry).
@@ -89,7 +92,7 @@ impl EventBus {
         within: Duration,
     ) -> Result<Outcome, EventError> {
         let event = traced(event.into_event()?);
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + within.min(LONGEST_WITHIN);
         let mut pause = FIRST_PAUSE;
         loop {
             let publishing = async { self.stream().await?.publish_acknowledged(event.clone(), ack).await };

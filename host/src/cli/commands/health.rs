@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comfy_table::Cell;
 use plugmesh::admin::v1::{GetHealthRequest, GetHealthResponse, HealthState};
+use plugmesh::time::duration;
 
 use crate::cli::args::HealthArgs;
 use crate::cli::connect::Host;
@@ -77,7 +78,7 @@ fn show(answer: &GetHealthResponse, terminal: &mut Terminal) -> Result<(), CliEr
 
 /// A response time, which is mostly below a millisecond.
 pub(super) fn answers_in(took: Option<prost_types::Duration>) -> String {
-    match took.and_then(|took| Duration::try_from(took).ok()) {
+    match took.as_ref().and_then(duration) {
         None => String::new(),
         Some(took) if took < Duration::from_millis(10) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
         Some(took) => human::span(took),

@@ -1,13 +1,14 @@
 //! Showing plugins: `status`, `list`, `get` and `watch`.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use comfy_table::{Cell, Table};
 use plugmesh::admin::v1::{
     ChangeKind, GetHostRequest, GetPluginRequest, Instance, InstanceState, ListPluginsRequest, Plugin,
     PluginState, WatchPluginsRequest,
 };
+use plugmesh::time::duration;
 
 use super::health::{answers_in, health_cell, health_state, health_tone};
 use crate::cli::args::{NameArgs, WatchArgs};
@@ -192,7 +193,7 @@ fn instances(all: &[Instance]) -> Table {
     let mut shown = table(&columns);
     let now = SystemTime::now();
     for instance in all {
-        let started = instance.start_duration.and_then(|time| Duration::try_from(time).ok()).map(human::span);
+        let started = instance.start_duration.as_ref().and_then(duration).map(human::span);
         let pid = if instance.pid == 0 { String::new() } else { instance.pid.to_string() };
         let mut row = vec![
             cell(&instance.name),

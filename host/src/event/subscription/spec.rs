@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use plugmesh::cloudevents::EventRef;
 use plugmesh::event::{BadPattern, Pattern, v1};
+use plugmesh::time;
 use tonic::Code;
 
 use super::super::bounds::{Bounds, Overflow};
@@ -18,6 +19,9 @@ const MAX_PATTERNS: usize = 64;
 
 /// Longest name of a group: it is in metrics and logs.
 const MAX_NAME: usize = 128;
+
+/// The longest deadline, and the longest pause before an event comes again.
+pub(in super::super) const MAX_SPAN: Duration = Duration::from_secs(24 * 3600);
 
 /// What nobody said.
 #[derive(Clone, Debug)]
@@ -335,13 +339,11 @@ fn duration(
     default: Duration,
     what: &'static str,
 ) -> Result<Duration, BadSubscription> {
-    const BOUNDS: std::ops::RangeInclusive<Duration> =
-        Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+    let bounds = Duration::from_millis(1)..=MAX_SPAN;
     match said {
         None => Ok(default),
-        Some(said) => Duration::try_from(*said)
-            .ok()
-            .filter(|duration| BOUNDS.contains(duration))
+        Some(said) => time::duration(said)
+            .filter(|duration| bounds.contains(duration))
             .ok_or(BadSubscription::Duration(what)),
     }
 }
