@@ -9,7 +9,7 @@ use plugmesh::event::v1::client_frame::Frame;
 use plugmesh::event::v1::event_bus_service_client::EventBusServiceClient;
 use plugmesh::event::v1::{Acknowledge, BusFrame, ClientFrame, Credit, Nack, Subscribe};
 use plugmesh_sdk::events::{Ack, Event, EventError, Events, Mode, Subscription};
-use plugmesh_tests::{DEADLINE, Daemon};
+use plugmesh_tests::{DEADLINE, Daemon, tools};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,6 +41,9 @@ async fn replayed(daemon: &Daemon) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_no_event_is_refused_and_its_neighbours_are_not() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
     let daemon = Daemon::builder().start().await;
     let sound = r#""id": "1", "source": "/s", "spec_version": "1.0", "type": "t""#;
     for (event, code, part) in [
@@ -166,6 +169,9 @@ async fn a_stream_that_is_cut_in_mid_frame_publishes_what_was_whole() {
 
 #[tokio::test]
 async fn a_durable_name_that_nobody_knows_cannot_be_deleted() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let daemon = durable(folder.path()).await;
     let request = r#"{"durable_name": "nobody"}"#;
@@ -195,6 +201,9 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 async fn a_disk_without_room_refuses_publishers_until_there_is_some() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let Some(_disk) = SmallDisk::mount(folder.path()) else {
         eprintln!("skipped: only root can mount a small disk");
@@ -226,6 +235,9 @@ async fn a_disk_without_room_refuses_publishers_until_there_is_some() {
 
 #[tokio::test]
 async fn a_damaged_journal_is_reported_and_its_sound_part_is_kept() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
     const COUNT: u32 = 200;
     let folder = tempfile::tempdir().unwrap();
     let daemon = durable(folder.path()).await;

@@ -1,7 +1,7 @@
 //! Events through the real daemon: from programs that use the SDK, and from grpcurl.
 
 use plugmesh_sdk::events::{Ack, Event, EventError, Events, Mode, Overflow, Subscription};
-use plugmesh_tests::{DEADLINE, Daemon};
+use plugmesh_tests::{DEADLINE, Daemon, tools};
 use rustix::process::Signal;
 use tonic::Code;
 
@@ -45,6 +45,9 @@ async fn a_hundred_thousand_events_arrive_in_order() {
 
 #[tokio::test]
 async fn what_is_not_handled_comes_again_and_ends_in_the_dead_letters() {
+    if !tools::require_tool("grpcurl") {
+        return;
+    }
     let daemon = Daemon::builder().start().await;
     let (publisher, worker) = (connect(&daemon).await, connect(&daemon).await);
     let mut work = worker.subscribe(reliable("order.placed", "billing")).await.unwrap();
