@@ -114,7 +114,7 @@ impl Inbox {
     }
 
     pub(super) fn dropped(&self, events: u64) {
-        self.change(|waiting| waiting.gap += events);
+        self.change(|waiting| waiting.gap = waiting.gap.saturating_add(events));
     }
 
     pub(super) fn end(&self, why: EventError) {
@@ -220,7 +220,7 @@ impl Subscriber {
                 self.grant();
             }
             let (arrived, gap) = poll_fn(|cx| self.inbox.poll_arrived(cx)).await?;
-            dropped += gap;
+            dropped = dropped.saturating_add(gap);
             self.current = Some(arrived);
         }
     }
@@ -230,7 +230,7 @@ impl Subscriber {
             return Err(EventError::Ended(Status::internal("no delivery")));
         };
         let (number, index) = (arrived.next, arrived.index);
-        arrived.next += 1;
+        arrived.next = arrived.next.saturating_add(1);
         arrived.index += 1;
         self.taken += 1;
         self.taken_bytes += event.len() as u64;
