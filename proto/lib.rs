@@ -6,12 +6,13 @@
 //! - [`cloudevents`]: what an event is.
 //! - [`env`](mod@env): the environment variables that a host sets for a plugin it launches.
 //! - [`metadata`]: the gRPC metadata keys that the mesh gives a meaning to.
-//! - [`time`]: spans of time in messages.
+//! - [`time`]: spans of time in messages. [`causes`]: what led to an error, for the texts of statuses.
 //! - [`FILE_DESCRIPTOR_SET`]: the descriptors of all of it, for server reflection.
 //!
 //! The messages are documented in the `.proto` files beside this one, whose comments are carried over
 //! here. Most people want `plugmesh-host` (link a host) or `plugmesh-sdk` (write a plugin) instead.
 
+pub mod causes;
 pub mod cloudevents;
 pub mod env;
 pub mod event;

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// Any value can be given. The conversion of prost-types negates one that is negative, and the least of all numbers has no opposite.
 #[must_use]
-pub fn duration(said: &prost_types::Duration) -> Option<Duration> {
+pub fn duration(said: prost_types::Duration) -> Option<Duration> {
     let said = said.normalized();
     let (seconds, nanos) = (u64::try_from(said.seconds), u32::try_from(said.nanos));
     Some(Duration::new(seconds.ok()?, nanos.ok()?))
@@ -18,7 +18,7 @@ mod tests {
 
     #[test]
     fn any_span_is_one_or_none() {
-        let duration = |seconds, nanos| duration(&prost_types::Duration { seconds, nanos });
+        let duration = |seconds, nanos| duration(prost_types::Duration { seconds, nanos });
         assert_eq!(duration(2, 500), Some(Duration::new(2, 500)));
         assert_eq!(duration(0, 0), Some(Duration::ZERO));
         assert_eq!(

@@ -23,7 +23,6 @@
 
 pub mod admin;
 pub mod build;
-mod causes;
 #[doc(hidden)]
 pub mod cli;
 pub mod closest;

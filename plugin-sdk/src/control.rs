@@ -172,7 +172,7 @@ impl Phases {
 /// A span of time that the host said, if it said one.
 fn said(what: &str, span: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
     let negative = || Status::invalid_argument(format!("the {what} is negative"));
-    span.map(|span| duration(&span).ok_or_else(negative)).transpose()
+    span.map(|span| duration(span).ok_or_else(negative)).transpose()
 }
 
 /// Awaits `work`, for no longer than `time` if that is given.

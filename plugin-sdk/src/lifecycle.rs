@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use plugmesh::causes::with_causes;
 use plugmesh::plugin::v1::Phase;
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -160,21 +161,6 @@ pub(crate) fn failure(error: BoxError) -> Status {
         Ok(status) => *status,
         Err(error) => Status::unknown(with_causes(&*error)),
     }
-}
-
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // Many errors repeat their source in their own text.
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn read_config<C: DeserializeOwned>(json: &[u8]) -> Result<C, BoxError> {

@@ -81,7 +81,7 @@ impl Service {
     fn grace(&self, grace: Option<prost_types::Duration>) -> Result<Duration, Status> {
         match grace {
             None => Ok(self.shared.config.drain_timeout),
-            Some(grace) => match duration(&grace) {
+            Some(grace) => match duration(grace) {
                 Some(grace) if grace <= MAX_GRACE => Ok(grace),
                 _ => Err(Status::invalid_argument("the grace must be between 0 s and 24 h")),
             },

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use plugmesh::causes::with_causes;
 use tonic::Status;
 
 use super::address::HostAddress;
@@ -15,7 +16,6 @@ use super::lock::LockError;
 use super::place::PlaceError;
 use super::serve::ServeError;
 use super::shell;
-use crate::causes::with_causes;
 use crate::code::code_name;
 
 /// Why a command failed.
@@ -151,8 +151,7 @@ impl CliError {
             Self::Call(error) => error.status(),
             _ => None,
         };
-        let message =
-            status.map_or_else(|| with_causes(self.to_string(), self), |status| status.message().to_owned());
+        let message = status.map_or_else(|| with_causes(self), |status| status.message().to_owned());
         serde_json::json!({ "error": {
             "code": status.map(|status| code_name(status.code())),
             "message": message,

@@ -19,7 +19,6 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -168,11 +167,7 @@ impl Nats {
         self.last.fetch_max(place, Ordering::SeqCst);
     }
 
-    fn broken(&self, what: &'static str, error: impl Error + Send + Sync + 'static) -> JournalError {
-        self.broken_by(what, Box::new(error))
-    }
-
-    fn broken_by(&self, what: &'static str, error: crate::BoxError) -> JournalError {
-        JournalError::Broker { servers: self.servers.clone(), what, source: error.into() }
+    fn broken(&self, what: &'static str, error: impl Into<crate::BoxError>) -> JournalError {
+        JournalError::Broker { servers: self.servers.clone(), what, source: error.into().into() }
     }
 }

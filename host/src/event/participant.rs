@@ -403,7 +403,7 @@ impl Attachment {
 fn failure(nack: Nack) -> Failure {
     Failure {
         reason: nack.reason,
-        delay: nack.delay.as_ref().and_then(duration).map(|delay| delay.min(MAX_SPAN)),
+        delay: nack.delay.and_then(duration).map(|delay| delay.min(MAX_SPAN)),
         is_final: nack.give_up,
     }
 }

@@ -163,7 +163,7 @@ where
         let head = Publish::read(&message, limits.frame_events, &mut spans)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let ack = Ack::try_from(head.ack).unwrap_or_default();
-        let said = head.timeout.as_ref().and_then(duration);
+        let said = head.timeout.and_then(duration);
         let events = spans.len() as u64;
         let publishing = Publishing::new(message, spans, ack, self.completions.clone(), self.next);
         self.next += 1;

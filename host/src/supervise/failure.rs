@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use plugmesh::causes::with_causes;
+
 use super::timeline::Timeline;
-use crate::causes::with_causes;
 use crate::config::schema::SchemaError;
 use crate::identity::{AuthorityError, TlsError, WatchError, WriteError};
 use crate::instance::{DescribeError, HandshakeError, Health, HealthError, PhaseError, is_transport};
@@ -42,7 +43,7 @@ pub enum StartError {
     #[error("whom to expect there is not clear: {0}")]
     PeerName(String),
     /// It cannot be reached.
-    #[error("{}", with_causes(.0.to_string(), .0))]
+    #[error("{}", with_causes(.0))]
     Connect(#[from] ConnectError),
     /// Something listens there that is no gRPC server.
     #[error(

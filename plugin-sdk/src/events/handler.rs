@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use plugmesh::causes::with_causes;
 use tonic::Status;
 
 use super::link::Link;
 use super::{Event, Mode, Subscription};
 use crate::BoxError;
-use crate::lifecycle::with_causes;
 
 /// Events of a subscription that are handled at the same time, unless it says otherwise: enough to hide a call that each of them
 /// waits for.

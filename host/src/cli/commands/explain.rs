@@ -108,5 +108,5 @@ pub(crate) fn settings<'a>(settings: impl Iterator<Item = &'a Setting>) -> Table
 }
 
 fn span(duration: Option<prost_types::Duration>) -> Option<Duration> {
-    duration.as_ref().and_then(plugmesh::time::duration)
+    duration.and_then(plugmesh::time::duration)
 }

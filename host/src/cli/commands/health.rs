@@ -78,7 +78,7 @@ fn show(answer: &GetHealthResponse, terminal: &mut Terminal) -> Result<(), CliEr
 
 /// A response time, which is mostly below a millisecond.
 pub(super) fn answers_in(took: Option<prost_types::Duration>) -> String {
-    match took.as_ref().and_then(duration) {
+    match took.and_then(duration) {
         None => String::new(),
         Some(took) if took < Duration::from_millis(10) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
         Some(took) => human::span(took),

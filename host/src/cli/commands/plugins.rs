@@ -193,7 +193,7 @@ fn instances(all: &[Instance]) -> Table {
     let mut shown = table(&columns);
     let now = SystemTime::now();
     for instance in all {
-        let started = instance.start_duration.as_ref().and_then(duration).map(human::span);
+        let started = instance.start_duration.and_then(duration).map(human::span);
         let pid = if instance.pid == 0 { String::new() } else { instance.pid.to_string() };
         let mut row = vec![
             cell(&instance.name),

@@ -4,7 +4,7 @@ mod consumer;
 mod hand;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
@@ -12,6 +12,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures_util::StreamExt;
+use plugmesh::causes::with_causes;
 use plugmesh::cloudevents::EventRef;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -25,7 +26,6 @@ use super::super::pulled::Settled;
 use super::super::subscription::{Standing, Subscription};
 use super::Nats;
 use super::names::Names;
-use crate::causes::with_causes;
 
 /// How often a host says that it still has an event: JetStream misses none while two of these are lost.
 const TOUCH: Duration = Duration::from_secs(3);
@@ -48,6 +48,12 @@ struct Puller {
     task: AbortOnDropHandle<()>,
 }
 
+impl Pullers {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Puller>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Nats {
     /// Has a consumer hand out the events of a durable name.
     pub(in super::super) fn hand_out(
@@ -57,7 +63,7 @@ impl Nats {
         start: Option<Start>,
     ) {
         let Some(name) = subscription.spec.durable_name() else { return };
-        let mut pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pullers = self.pullers.all();
         if let Some(puller) = pullers.get(name)
             && Arc::ptr_eq(&puller.subscription, subscription)
         {
@@ -80,7 +86,7 @@ impl Nats {
     /// Has whoever asks for the events of a subscription see whether it still should.
     pub(in super::super) fn look_at(&self, subscription: &Subscription) {
         let Some(name) = subscription.spec.durable_name() else { return };
-        let pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pullers = self.pullers.all();
         if let Some(puller) = pullers.get(name) {
             puller.hand.wake();
         }
@@ -88,19 +94,19 @@ impl Nats {
 
     /// Asks for no events any more.
     pub(super) fn stop_pulling(&self) -> Vec<AbortOnDropHandle<()>> {
-        let pullers = std::mem::take(&mut *self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let pullers = std::mem::take(&mut *self.pullers.all());
         pullers.into_values().map(|puller| puller.task).inspect(AbortOnDropHandle::abort).collect()
     }
 
     /// Says what became of events.
     pub(super) async fn settle(&self, name: &str, settled: Settled) -> Result<(), JournalError> {
         let hand = {
-            let pullers = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let pullers = self.pullers.all();
             pullers.get(name).map(|puller| puller.hand.clone())
         };
         let Some(hand) = hand else { return Ok(()) };
         let settled = hand.settle(settled).await;
-        settled.map_err(|error| self.broken_by("take the answers for events", error))
+        settled.map_err(|error| self.broken("take the answers for events", error))
     }
 
     /// Deletes a durable name. `false`: there is none.
@@ -108,7 +114,7 @@ impl Nats {
     /// # Errors
     /// A host asks for its events, or the server does not do it.
     pub(super) async fn forget(&self, name: &str) -> Result<bool, JournalError> {
-        let gone = self.pullers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let gone = self.pullers.all().remove(name);
         if let Some(puller) = gone {
             puller.task.abort();
             let _ = puller.task.await;
@@ -174,7 +180,7 @@ impl Work {
                     Ok(0) => is_gone = self.is_gone(&consumer).await,
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(subscription = %self.subscription.name, error = %with_causes(error.to_string(), &*error), "NATS hands out no events; asking again");
+                        tracing::warn!(subscription = %self.subscription.name, error = %with_causes(&*error), "NATS hands out no events; asking again");
                         is_gone = self.is_gone(&consumer).await;
                         sleep(PAUSE).await;
                     }

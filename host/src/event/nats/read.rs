@@ -87,7 +87,7 @@ impl Nats {
             let _ = stream.delete_consumer(name).await;
             Ok::<_, crate::BoxError>(Fetched { messages, has_more: left > 0 })
         };
-        fetching.await.map_err(|error| self.broken_by("read its stream", error))
+        fetching.await.map_err(|error| self.broken("read its stream", error))
     }
 
     /// Reads events after a place, in the order of places: up to both bounds, and one at least if there is any.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use plugmesh::causes::with_causes;
 use plugmesh::cloudevents::EventRef;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +23,6 @@ use super::super::recorder::Recording;
 use super::super::run::events;
 use super::pending::{One, Promised};
 use super::{ANSWER, Nats};
-use crate::causes::with_causes;
 
 /// Events for which the answer of the stream is awaited: some milliseconds of what a server takes.
 const MAX_OUTSTANDING: usize = 4096;
@@ -168,14 +168,10 @@ impl Nats {
             PublishErrorKind::StreamNotFound => {
                 (Code::Unavailable, format!("NATS at {servers} has no stream {}", self.names.stream))
             }
-            _ if said.is_some_and(|said| is_full(said.error_code())) => (
-                Code::ResourceExhausted,
-                format!("NATS at {servers} has no room: {}", with_causes(error.to_string(), error)),
-            ),
-            _ => (
-                Code::Unavailable,
-                format!("NATS at {servers} did not keep it: {}", with_causes(error.to_string(), error)),
-            ),
+            _ if said.is_some_and(|said| is_full(said.error_code())) => {
+                (Code::ResourceExhausted, format!("NATS at {servers} has no room: {}", with_causes(error)))
+            }
+            _ => (Code::Unavailable, format!("NATS at {servers} did not keep it: {}", with_causes(error))),
         }
     }
 }

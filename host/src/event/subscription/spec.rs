@@ -342,7 +342,7 @@ fn duration(
     let bounds = Duration::from_millis(1)..=MAX_SPAN;
     match said {
         None => Ok(default),
-        Some(said) => time::duration(said)
+        Some(said) => time::duration(*said)
             .filter(|duration| bounds.contains(duration))
             .ok_or(BadSubscription::Duration(what)),
     }

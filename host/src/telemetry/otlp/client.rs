@@ -13,11 +13,11 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_sdk::Resource;
+use plugmesh::causes::and_causes;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::causes::with_causes;
 use crate::config::{OtlpConfig, TelemetryConfig};
 
 /// How often at most somebody is told that the collector does not take what it is sent.
@@ -201,7 +201,7 @@ impl Client {
 }
 
 fn shown(status: &Status) -> String {
-    with_causes(format!("{:?}: {}", status.code(), status.message()), status)
+    and_causes(format!("{:?}: {}", status.code(), status.message()), status)
 }
 
 impl fmt::Debug for Collector {

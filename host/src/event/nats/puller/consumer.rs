@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, FromConsumer as _, pull};
 use async_nats::jetstream::stream::Stream;
+use plugmesh::causes::with_causes;
 use tonic::Code;
 
 use super::super::super::feeder::place;
 use super::super::super::progress::Start;
 use super::super::names::{self, Names};
 use super::Work;
-use crate::causes::with_causes;
 
 /// How long JetStream waits for an answer before it gives an event to somebody else: a host that is gone is missed after this.
 const ACK_WAIT: Duration = Duration::from_secs(10);
@@ -23,11 +23,8 @@ impl Work {
     pub(super) async fn prepare(&self, start: Start) -> Result<Consumer<pull::Config>, (Code, String)> {
         let name = Names::consumer(self.subscription.spec.durable_name().unwrap_or_default());
         let unavailable = |error: crate::BoxError| {
-            let message = format!(
-                "NATS at {} keeps no durable name: {}",
-                self.nats.servers,
-                with_causes(error.to_string(), &*error)
-            );
+            let message =
+                format!("NATS at {} keeps no durable name: {}", self.nats.servers, with_causes(&*error));
             (Code::Unavailable, message)
         };
         let stream = self.nats.context.get_stream_no_info(&self.nats.names.stream).await;
@@ -84,7 +81,7 @@ impl Work {
         let refused = |error: crate::BoxError| {
             let message = format!(
                 "the durable name {name} was used with other topics or filters, and NATS does not change them; delete it first: {}",
-                with_causes(error.to_string(), &*error)
+                with_causes(&*error)
             );
             (Code::FailedPrecondition, message)
         };

@@ -2,8 +2,15 @@
 
 use std::error::Error;
 
-/// A text about an error, and what its causes say beyond that: "transport error" alone helps nobody.
-pub(crate) fn with_causes(mut text: String, error: &dyn Error) -> String {
+/// What an error says, and its causes beyond that: "transport error" alone helps nobody.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    and_causes(error.to_string(), error)
+}
+
+/// A text about an error, and what its causes say beyond that.
+#[must_use]
+pub fn and_causes(mut text: String, error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let said = error.to_string();
@@ -31,6 +38,6 @@ mod tests {
         let middle = Said("cannot connect: no route to host", Some(root.into()));
         let top = Said("unavailable", Some(middle.into()));
         let expected = "unavailable: cannot connect: no route to host";
-        assert_eq!(with_causes(top.to_string(), &top), expected);
+        assert_eq!(with_causes(&top), expected);
     }
 }
