@@ -354,14 +354,20 @@ impl Entries {
         self.in_flight += 1;
     }
 
-    /// An event is handled, or given up. Its receipt is for those who are told by it.
-    fn is_done(&mut self, entry: Entry, is_handled: bool) {
-        if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
+    /// The event of a place is handled, or given up.
+    fn place_is_done(&mut self, place: Option<u64>, is_handled: bool) {
+        let Some(place) = place else { return };
+        if let Some(progress) = &mut self.progress {
             progress.done(place, is_handled);
         }
-        if let (Some(pulled), Some(place)) = (&mut self.pulled, entry.place) {
+        if let Some(pulled) = &mut self.pulled {
             pulled.done(place);
         }
+    }
+
+    /// An event is handled, or given up. Its receipt is for those who are told by it.
+    fn is_done(&mut self, entry: Entry, is_handled: bool) {
+        self.place_is_done(entry.place, is_handled);
         if is_handled {
             entry.receipt.into_iter().for_each(Receipt::handled);
             self.letters_handled.extend(entry.letter);

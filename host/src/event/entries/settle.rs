@@ -193,12 +193,7 @@ impl Entries {
     pub(super) fn give_up(&mut self, entry: Entry, cause: Cause, reason: String) -> GivenUp {
         self.load.bytes -= entry.event.len();
         self.release_key(entry.key);
-        if let (Some(progress), Some(place)) = (&mut self.progress, entry.place) {
-            progress.done(place, false);
-        }
-        if let (Some(pulled), Some(place)) = (&mut self.pulled, entry.place) {
-            pulled.done(place);
-        }
+        self.place_is_done(entry.place, false);
         GivenUp { entry, cause, reason }
     }
 
